@@ -1,0 +1,251 @@
+package verify
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"mime"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// The Docker media types (distribution, manifest v2 schema 2) and schema 1.
+const (
+	mediaTypeDockerManifest     = "application/vnd.docker.distribution.manifest.v2+json"
+	mediaTypeDockerManifestList = "application/vnd.docker.distribution.manifest.list.v2+json"
+	mediaTypeDockerConfig       = "application/vnd.docker.container.image.v1+json"
+	mediaTypeSchema1            = "application/vnd.docker.distribution.manifest.v1+json"
+	mediaTypeSchema1Signed      = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+)
+
+// A Kind is what a manifest is by its media type.
+type Kind uint8
+
+// The kinds of manifest.
+const (
+	UnknownKind Kind = iota // nothing that this package can judge
+	ImageKind               // an OCI image manifest or Docker schema 2
+	IndexKind               // an OCI image index or Docker manifest list
+	Schema1Kind             // Docker schema 1, which carries no DiffIDs
+)
+
+// KindOf returns the kind of a manifest with the given Content-Type.
+// Parameters and case do not count.
+func KindOf(contentType string) Kind {
+	switch baseType(contentType) {
+	case ocispec.MediaTypeImageManifest, mediaTypeDockerManifest:
+		return ImageKind
+	case ocispec.MediaTypeImageIndex, mediaTypeDockerManifestList:
+		return IndexKind
+	case mediaTypeSchema1, mediaTypeSchema1Signed:
+		return Schema1Kind
+	}
+	return UnknownKind
+}
+
+func baseType(contentType string) string {
+	t, _, err := mime.ParseMediaType(contentType)
+	if err != nil {
+		return ""
+	}
+	return t
+}
+
+// A Manifest is what an image manifest or image index claims.
+type Manifest struct {
+	Kind      Kind
+	MediaType string
+	Config    ocispec.Descriptor   // of an ImageKind
+	Layers    []ocispec.Descriptor // of an ImageKind
+	Manifests []ocispec.Descriptor // of an IndexKind
+}
+
+var descriptorKeys = []string{"mediaType", "digest", "size", "urls", "data", "artifactType", "platform", "annotations"}
+
+func manifestShape() shape {
+	return shape{
+		"":              {"schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "subject", "annotations", "fsLayers"},
+		".config":       descriptorKeys,
+		".layers.[]":    descriptorKeys,
+		".manifests.[]": descriptorKeys,
+	}
+}
+
+// ParseManifest reads a manifest that was sent as contentType.
+//
+// A manifest of UnknownKind or Schema1Kind is returned unread. The error is a
+// *ClaimError when the manifest is not valid or when two parsers could read it
+// differently: as another kind (CVE-2021-41190), or with other layers.
+func ParseManifest(contentType string, body []byte) (Manifest, error) {
+	m := Manifest{Kind: KindOf(contentType), MediaType: baseType(contentType)}
+	if m.Kind != ImageKind && m.Kind != IndexKind {
+		return m, nil
+	}
+	if err := manifestShape().check(body); err != nil {
+		return m, manifestError(err)
+	}
+	var raw struct {
+		MediaType string               `json:"mediaType"`
+		Config    *ocispec.Descriptor  `json:"config"`
+		Layers    []ocispec.Descriptor `json:"layers"`
+		Manifests []ocispec.Descriptor `json:"manifests"`
+		FSLayers  json.RawMessage      `json:"fsLayers"`
+	}
+	if err := json.Unmarshal(body, &raw); err != nil {
+		return m, manifestError(err)
+	}
+	if raw.MediaType != "" && raw.MediaType != m.MediaType {
+		return m, ambiguousManifest("its mediaType is %q and it was sent as %q", clip(raw.MediaType), m.MediaType)
+	}
+	if raw.FSLayers != nil {
+		return m, ambiguousManifest("it has fsLayers, as schema 1 has, and was sent as %q", m.MediaType)
+	}
+	if m.Kind == IndexKind {
+		if raw.Config != nil || raw.Layers != nil {
+			return m, ambiguousManifest("it is an image index with config or layers")
+		}
+		m.Manifests = raw.Manifests
+		return m, checkDescriptors("manifest", m.Manifests)
+	}
+	if raw.Manifests != nil {
+		return m, ambiguousManifest("it is an image manifest with manifests")
+	}
+	if raw.Config == nil {
+		return m, &ClaimError{Reason: ReasonConfigInvalid, Message: "the manifest names no config"}
+	}
+	m.Config, m.Layers = *raw.Config, raw.Layers
+	if err := checkDescriptors("config", []ocispec.Descriptor{m.Config}); err != nil {
+		return m, err
+	}
+	return m, checkDescriptors("layer", m.Layers)
+}
+
+func manifestError(err error) error {
+	if errors.Is(err, errAmbiguousJSON) {
+		return ambiguousManifest("%s", strings.TrimPrefix(err.Error(), errAmbiguousJSON.Error()+": "))
+	}
+	return &ClaimError{Reason: ReasonManifestInvalid, Message: "the manifest is not valid: " + clipError(err)}
+}
+
+func ambiguousManifest(format string, args ...any) error {
+	return &ClaimError{Reason: ReasonManifestAmbiguous, Message: "the manifest is ambiguous: " + fmt.Sprintf(format, args...)}
+}
+
+func checkDescriptors(what string, descs []ocispec.Descriptor) error {
+	for i, d := range descs {
+		if err := d.Digest.Validate(); err != nil {
+			return &ClaimError{Reason: ReasonManifestInvalid, Layer: i, Message: fmt.Sprintf("%s %d of %d has the invalid digest %q", what, i+1, len(descs), clip(d.Digest.String()))}
+		}
+		if d.Size < 0 {
+			return &ClaimError{Reason: ReasonManifestInvalid, Layer: i, Message: fmt.Sprintf("%s %d of %d has a negative size", what, i+1, len(descs))}
+		}
+	}
+	return nil
+}
+
+// clipError keeps library text, which may quote input, on one short line.
+func clipError(err error) string {
+	const most = 120
+	s := strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return ' '
+		}
+		return r
+	}, err.Error())
+	return s[:min(len(s), most)]
+}
+
+// configTypes are the config media types that docker takes for an image's.
+var configTypes = []string{ocispec.MediaTypeImageConfig, mediaTypeDockerConfig}
+
+// legacyConfigTypes are types that docker also takes for an image's, because
+// old registries and proxies put them on blobs.
+var legacyConfigTypes = []string{"", "application/octet-stream", "application/json", "text/html"}
+
+// MayBeImage reports whether a runtime may run the manifest: its config has a
+// type that docker or containerd takes for an image config, and it has either
+// no layers or at least one that unpacks. All else (charts, signatures,
+// attestations, build caches) is not an image.
+func (m Manifest) MayBeImage() bool {
+	if m.Kind != ImageKind {
+		return false
+	}
+	if !slices.Contains(configTypes, m.Config.MediaType) && !slices.Contains(legacyConfigTypes, m.Config.MediaType) {
+		return false
+	}
+	return len(m.Layers) == 0 || slices.ContainsFunc(m.Layers, isLayer)
+}
+
+// isLayer reports whether runtimes unpack a blob of the descriptor's type.
+func isLayer(d ocispec.Descriptor) bool {
+	switch d.MediaType {
+	case "application/vnd.docker.image.rootfs.diff.tar",
+		"application/vnd.docker.image.rootfs.diff.tar.gzip",
+		"application/vnd.docker.image.rootfs.diff.tar.zstd",
+		"application/vnd.docker.image.rootfs.foreign.diff.tar",
+		"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip":
+		return true
+	}
+	return strings.HasPrefix(d.MediaType, "application/vnd.oci.image.layer.")
+}
+
+// isForeign reports whether a registry need not hold the layer.
+func isForeign(d ocispec.Descriptor) bool {
+	return strings.Contains(d.MediaType, ".foreign.") || strings.Contains(d.MediaType, ".nondistributable.")
+}
+
+func isEncrypted(d ocispec.Descriptor) bool { return strings.Contains(d.MediaType, "+encrypted") }
+
+// A Config is what an image config claims.
+type Config struct {
+	HasRootFS  bool
+	RootFSType string
+	DiffIDs    []string // as written; not yet known to be digests
+	Platform   ocispec.Platform
+}
+
+func configShape() shape {
+	return shape{
+		"":        {"rootfs", "os", "architecture", "variant"},
+		".rootfs": {"type", "diff_ids"},
+	}
+}
+
+// ParseConfig reads an image config. The error is a *ClaimError when it is not
+// valid or when two parsers could read it differently.
+func ParseConfig(body []byte) (Config, error) {
+	if err := configShape().check(body); err != nil {
+		return Config{}, configError(err)
+	}
+	var raw struct {
+		ocispec.Platform
+		RootFS *struct {
+			Type    string   `json:"type"`
+			DiffIDs []string `json:"diff_ids"`
+		} `json:"rootfs"`
+	}
+	if err := json.Unmarshal(body, &raw); err != nil {
+		return Config{}, configError(err)
+	}
+	c := Config{Platform: raw.Platform}
+	if raw.RootFS != nil {
+		c.HasRootFS, c.RootFSType, c.DiffIDs = true, raw.RootFS.Type, raw.RootFS.DiffIDs
+	}
+	return c, nil
+}
+
+func configError(err error) error {
+	if errors.Is(err, errAmbiguousJSON) {
+		return &ClaimError{Reason: ReasonConfigAmbiguous, Message: "the config is ambiguous: " + strings.TrimPrefix(err.Error(), errAmbiguousJSON.Error()+": ")}
+	}
+	return &ClaimError{Reason: ReasonConfigInvalid, Message: "the config is not valid: " + clipError(err)}
+}
+
+// parseDiffID reads one entry of rootfs.diff_ids.
+func parseDiffID(s string) (DiffID, bool) {
+	d, err := digest.Parse(s)
+	return DiffID(d), err == nil
+}

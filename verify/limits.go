@@ -1,0 +1,44 @@
+package verify
+
+// Limits bound what decoding one blob may cost. A blob over a limit is
+// unverifiable, never a mismatch, and its transfer is not touched.
+type Limits struct {
+	// Unpacked is the most bytes that a blob may decode to. Zero means 1 TiB.
+	Unpacked int64
+	// Ratio is the most decoded bytes for each stored byte, looked at only
+	// once more than 1 GiB was decoded: 64 MiB of zeros in 64 KiB is an
+	// ordinary layer. Zero means 40000.
+	Ratio int64
+	// Window is the largest zstd window or single segment, in bytes; a
+	// decoder holds one window in memory. Zero means 128 MiB, as in zstd(1).
+	Window int64
+}
+
+// ratioFloor is where Limits.Ratio starts to count.
+const ratioFloor = 1 << 30
+
+func (l Limits) withDefaults() Limits {
+	if l.Unpacked == 0 {
+		l.Unpacked = 1 << 40
+	}
+	if l.Ratio == 0 {
+		l.Ratio = 40000
+	}
+	if l.Window == 0 {
+		l.Window = 128 << 20
+	}
+	return l
+}
+
+// A decodeError ends the decoding of a blob and becomes Fact.Problem and
+// Fact.Reason.
+type decodeError struct {
+	problem Problem
+	reason  string
+}
+
+func (e *decodeError) Error() string { return e.problem.String() + ": " + e.reason }
+
+func corrupt(reason string) error   { return &decodeError{Corrupt, reason} }
+func ambiguous(reason string) error { return &decodeError{Ambiguous, reason} }
+func overLimit(reason string) error { return &decodeError{Limit, reason} }

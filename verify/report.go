@@ -1,0 +1,164 @@
+package verify
+
+import (
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// A Reason is the machine-readable ground of a finding; part of the HTTP API.
+type Reason string
+
+// The reasons.
+const (
+	ReasonDiffIDMismatch    Reason = "diff_id_mismatch"
+	ReasonDiffIDCount       Reason = "diff_id_count"
+	ReasonDiffIDMalformed   Reason = "diff_id_malformed"
+	ReasonLayerCorrupt      Reason = "layer_corrupt"
+	ReasonLayerAmbiguous    Reason = "layer_ambiguous"
+	ReasonUnverifiable      Reason = "unverifiable"
+	ReasonConfigInvalid     Reason = "config_invalid"
+	ReasonConfigAmbiguous   Reason = "config_ambiguous"
+	ReasonManifestInvalid   Reason = "manifest_invalid"
+	ReasonManifestAmbiguous Reason = "manifest_ambiguous"
+	ReasonSchema1           Reason = "schema1"
+	ReasonUnknownMediaType  Reason = "unknown_media_type"
+	ReasonNotPortable       Reason = "not_portable"
+	ReasonBlobUnknown       Reason = "blob_unknown"
+)
+
+// A Cause is the likely story behind a false DiffID; part of the HTTP API.
+type Cause string
+
+// The causes that can be shown from the claims and facts of one image.
+const (
+	CauseCompressedDigest Cause = "compressed_digest" // the digest of the stored blob
+	CauseReversed         Cause = "reversed"          // the ids stand in reverse order
+	CauseOtherLayer       Cause = "other_layer"       // the id of another layer of the image
+	CauseEmptyString      Cause = "empty_string"      // the digest of nothing
+)
+
+// A Severity says which question a finding answers.
+type Severity uint8
+
+// The severities, gravest first.
+const (
+	False     Severity = iota // a claim is false, or the bytes mean different things to different readers
+	Undecided                 // it cannot be found out
+	Portable                  // all who read it read the same, but some runtime will not pull it
+)
+
+// A Finding is one thing to say about an image.
+type Finding struct {
+	Severity Severity
+	Reason   Reason
+	Cause    Cause         // empty when none could be shown
+	Layer    int           // position from 0; -1 when it is about the whole image
+	Digest   digest.Digest // of the layer or config; may be empty
+	Claimed  DiffID        // what the config says; may be empty
+	Actual   DiffID        // what the blob unpacks to; may be empty
+	Message  string        // one line of ASCII that starts with the subject
+}
+
+// A ClaimError is what ParseManifest and ParseConfig return for a document
+// that cannot be judged because it is not valid or not unambiguous.
+type ClaimError struct {
+	Reason  Reason
+	Layer   int
+	Message string
+}
+
+func (e *ClaimError) Error() string { return e.Message }
+
+// A Verdict is the answer about one manifest; part of the HTTP API.
+type Verdict string
+
+// The verdicts.
+const (
+	Match        Verdict = "match"
+	Mismatch     Verdict = "mismatch"
+	Unverifiable Verdict = "unverifiable"
+	Unverified   Verdict = "unverified" // a layer that nobody hashed yet
+	NotAnImage   Verdict = "not_an_image"
+)
+
+// A Status is the answer about one layer; part of the HTTP API.
+type Status string
+
+// The statuses.
+const (
+	StatusMatch        Status = "match"
+	StatusMismatch     Status = "mismatch"
+	StatusAmbiguous    Status = "ambiguous"
+	StatusCorrupt      Status = "corrupt"
+	StatusUnverifiable Status = "unverifiable"
+	StatusUnverified   Status = "unverified"  // nobody hashed the blob yet
+	StatusNotALayer    Status = "not_a_layer" // a blob that no runtime unpacks
+	StatusUncompared   Status = "uncompared"  // the counts differ: no claim belongs to it
+)
+
+// A LayerReport is what is known about one layer.
+type LayerReport struct {
+	Descriptor ocispec.Descriptor
+	Fact       *Fact  // nil when nobody hashed the blob, or its upstream does not hold it
+	Claimed    string // the config's entry as written; empty when there is none
+	DiffID     DiffID // computed; empty when there is none
+	ChainID    digest.Digest
+	Status     Status
+}
+
+// A Report is the whole answer about one manifest.
+type Report struct {
+	Verdict  Verdict
+	Config   digest.Digest
+	Platform ocispec.Platform
+	Layers   []LayerReport
+	Findings []Finding
+}
+
+// A Policy says what to do with the findings that are not plainly false.
+type Policy struct {
+	RejectUnverifiable bool // otherwise they are warned about
+	RejectNotPortable  bool // otherwise they are warned about
+	IgnoreNotPortable  bool // neither rejected nor warned about
+	AllowSchema1       bool // Docker schema 1, which nobody can verify
+}
+
+// Rejections returns the findings for which the policy refuses the image.
+func (p Policy) Rejections(findings []Finding) []Finding {
+	return filter(findings, func(f Finding) bool { return p.rejects(f) })
+}
+
+// Warnings returns the findings that the policy lets pass with a warning.
+func (p Policy) Warnings(findings []Finding) []Finding {
+	warned := filter(findings, func(f Finding) bool {
+		return !p.rejects(f) && (f.Severity != Portable || !p.IgnoreNotPortable)
+	})
+	for i := range warned {
+		if warned[i].Reason == ReasonSchema1 {
+			warned[i].Message = "Docker schema 1 manifests carry no diff_ids: nothing was verified"
+		}
+	}
+	return warned
+}
+
+func (p Policy) rejects(f Finding) bool {
+	switch {
+	case f.Reason == ReasonSchema1:
+		return !p.AllowSchema1
+	case f.Severity == Undecided:
+		return p.RejectUnverifiable
+	case f.Severity == Portable:
+		return p.RejectNotPortable
+	}
+	return true
+}
+
+func filter(in []Finding, keep func(Finding) bool) []Finding {
+	var out []Finding
+	for _, f := range in {
+		if keep(f) {
+			out = append(out, f)
+		}
+	}
+	return out
+}

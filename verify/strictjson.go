@@ -1,0 +1,141 @@
+package verify
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// maxDepth is how deep manifests and configs may nest. Real ones stay under 10.
+const maxDepth = 64
+
+// errAmbiguousJSON marks documents that JSON parsers read differently.
+var errAmbiguousJSON = errors.New("ambiguous JSON")
+
+// A shape lists the objects of a document whose keys decide what is judged, by
+// path, with the keys that count there. In these objects no two keys may be
+// equal but for their case, and a key that counts must be spelled exactly:
+// encoding/json takes any case and the last duplicate, other parsers do not.
+type shape map[string][]string
+
+// check reads the whole document once. It returns an error that wraps
+// errAmbiguousJSON, or says in plain words why the bytes are not one JSON
+// object in UTF-8. Time and memory are linear in the document.
+func (s shape) check(body []byte) error {
+	if !utf8.Valid(body) {
+		return errors.New("not valid UTF-8")
+	}
+	dec := json.NewDecoder(bytes.NewReader(body))
+	dec.UseNumber()
+	w := shapeWalker{shape: s, dec: dec}
+	if len(bytes.TrimLeft(body, " \t\r\n")) == 0 {
+		return errors.New("empty")
+	}
+	if first := bytes.TrimLeft(body, " \t\r\n")[0]; first != '{' {
+		return errors.New("not a JSON object")
+	}
+	if err := w.value("", 0); err != nil {
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return errors.New("the JSON is cut")
+		}
+		return err
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return fmt.Errorf("%w: bytes after the JSON object", errAmbiguousJSON)
+	}
+	return nil
+}
+
+// elsewhere is the path of everything that is not in the shape.
+const elsewhere = "-"
+
+type shapeWalker struct {
+	shape shape
+	dec   *json.Decoder
+}
+
+func (w *shapeWalker) value(path string, depth int) error {
+	if depth > maxDepth {
+		return fmt.Errorf("nested deeper than %d", maxDepth)
+	}
+	tok, err := w.dec.Token()
+	if err != nil {
+		return err
+	}
+	switch tok {
+	case json.Delim('{'):
+		return w.object(path, depth)
+	case json.Delim('['):
+		for w.dec.More() {
+			if err := w.value(child(path, "[]"), depth+1); err != nil {
+				return err
+			}
+		}
+		_, err = w.dec.Token()
+	}
+	return err
+}
+
+func (w *shapeWalker) object(path string, depth int) error {
+	counts, inShape := w.shape[path]
+	seen := map[string]string{}
+	for w.dec.More() {
+		tok, err := w.dec.Token()
+		if err != nil {
+			return err
+		}
+		key, _ := tok.(string) // More and a valid object leave nothing else
+		next := elsewhere
+		if inShape {
+			folded := fold(key)
+			if other, dup := seen[folded]; dup {
+				return fmt.Errorf("%w: keys %q and %q", errAmbiguousJSON, clip(other), clip(key))
+			}
+			seen[folded] = key
+			if i := slices.IndexFunc(counts, func(c string) bool { return strings.EqualFold(c, key) }); i >= 0 {
+				if counts[i] != key {
+					return fmt.Errorf("%w: key %q, which must be %q", errAmbiguousJSON, clip(key), counts[i])
+				}
+				next = child(path, key)
+			}
+		}
+		if err := w.value(next, depth+1); err != nil {
+			return err
+		}
+	}
+	_, err := w.dec.Token()
+	return err
+}
+
+func child(path, key string) string {
+	if path == elsewhere {
+		return elsewhere
+	}
+	return path + "." + key
+}
+
+// fold maps strings that encoding/json takes for the same key to one string.
+func fold(s string) string {
+	return strings.Map(func(r rune) rune {
+		least := r
+		for f := unicode.SimpleFold(r); f != r; f = unicode.SimpleFold(f) {
+			least = min(least, f)
+		}
+		return least
+	}, s)
+}
+
+// clip keeps what a client sent from growing our messages.
+func clip(s string) string {
+	const most = 40
+	if len(s) > most {
+		return strings.ToValidUTF8(s[:most], "") + "..."
+	}
+	return s
+}
