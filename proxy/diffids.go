@@ -1,0 +1,266 @@
+package proxy
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/distribution/distribution/v3/registry/api/errcode"
+	"github.com/opencontainers/go-digest"
+
+	"diffgate/verify"
+)
+
+// A record is a fact as the API gives it out.
+type record struct {
+	Digest       digest.Digest `json:"digest"`
+	Size         int64         `json:"size"`
+	Encoding     string        `json:"encoding"`
+	DiffID       digest.Digest `json:"diff_id,omitempty"`
+	UnpackedSize *int64        `json:"unpacked_size,omitempty"`
+	Members      int64         `json:"members,omitempty"`        // when not 1
+	Trailing     int64         `json:"trailing_bytes,omitempty"` // when not 0
+	Problem      string        `json:"problem,omitempty"`        // why there is no diff_id
+	Reason       string        `json:"reason,omitempty"`
+	Source       string        `json:"source"`
+	VerifiedAt   time.Time     `json:"verified_at"`
+}
+
+func newRecord(f verify.Fact) record {
+	r := record{Digest: f.Digest, Size: f.Size, Encoding: f.Encoding.String(), DiffID: f.Unpacked, Trailing: f.Trailing,
+		Problem: f.Problem.String(), Reason: f.Reason, Source: f.Source.String(), VerifiedAt: f.LearnedAt}
+	if f.Problem == verify.None {
+		r.UnpackedSize = &f.UnpackedSize
+	}
+	if f.Parts != 1 {
+		r.Members = f.Parts
+	}
+	return r
+}
+
+// A page is an answer of /v2/_diffids.
+type page struct {
+	DiffIDs []record `json:"diffids"`
+	Unknown []string `json:"unknown,omitempty"` // digests that were asked for
+}
+
+// maxBatch is how many digests one request may ask for.
+const maxBatch = 100
+
+// listDiffIDs answers GET /v2/_diffids.
+func listDiffIDs(x *exchange) error { return own(mayList, (*exchange).list)(x) }
+
+func (x *exchange) list() error {
+	t, err := negotiate(x.r, typeJSON, typeV1, typeText, typeNDJSON)
+	if err != nil {
+		return err
+	}
+	if t == typeNDJSON {
+		return x.export()
+	}
+	q := x.r.URL.Query()
+	revision, err := x.p.cfg.Index.Revision(x.r.Context())
+	if err != nil {
+		return indexError(x.r.Context(), err)
+	}
+	pg, err := x.query(q)
+	if err != nil {
+		return err
+	}
+	body := pg.encode(t)
+	x.sendTagged(t, "private, no-cache", `W/"`+revision+`"`, body)
+	return nil
+}
+
+// query answers by digests, by DiffIDs, or with the next page of all.
+func (x *exchange) query(q url.Values) (page, error) {
+	switch {
+	case q.Has("digest") && q.Has("diff_id"):
+		return page{}, errBadRequest("ask for digest or for diff_id, not both")
+	case len(q["digest"])+len(q["diff_id"]) > maxBatch:
+		return page{}, errBadRequest("ask for at most %d digests at once", maxBatch)
+	case q.Has("digest"):
+		return x.byDigest(q["digest"])
+	case q.Has("diff_id"):
+		return x.byDiffID(q["diff_id"])
+	}
+	n, err := x.p.pageSize(q.Get("n"))
+	if err != nil {
+		return page{}, err
+	}
+	pg := page{DiffIDs: []record{}}
+	if n == 0 {
+		return pg, nil
+	}
+	facts, err := x.p.cfg.Index.List(x.r.Context(), digest.Digest(q.Get("last")), n+1)
+	if err != nil {
+		return page{}, indexError(x.r.Context(), err)
+	}
+	for _, f := range facts[:min(n, len(facts))] {
+		pg.DiffIDs = append(pg.DiffIDs, newRecord(f))
+	}
+	if len(facts) > n {
+		next := url.Values{"n": {strconv.Itoa(n)}, "last": {facts[n-1].Digest.String()}}
+		x.w.Header().Set("Link", `</v2/_diffids?`+next.Encode()+`>; rel="next"`)
+	}
+	return pg, nil
+}
+
+func (x *exchange) byDigest(asked []string) (page, error) {
+	pg := page{DiffIDs: []record{}}
+	for _, s := range asked {
+		dgst, err := validDigest(s)
+		if err != nil {
+			return page{}, err
+		}
+		f, err := x.p.cfg.Index.Get(x.r.Context(), dgst)
+		switch {
+		case errors.Is(err, verify.ErrUnknown):
+			pg.Unknown = append(pg.Unknown, s)
+		case err != nil:
+			return page{}, indexError(x.r.Context(), err)
+		default:
+			pg.DiffIDs = append(pg.DiffIDs, newRecord(f))
+		}
+	}
+	return pg, nil
+}
+
+func (x *exchange) byDiffID(asked []string) (page, error) {
+	pg := page{DiffIDs: []record{}}
+	for _, s := range asked {
+		id, err := validDigest(s)
+		if err != nil {
+			return page{}, err
+		}
+		facts, err := x.p.cfg.Index.ByDiffID(x.r.Context(), verify.DiffID(id), x.p.cfg.MaxEntries)
+		if err != nil {
+			return page{}, indexError(x.r.Context(), err)
+		}
+		for _, f := range facts {
+			pg.DiffIDs = append(pg.DiffIDs, newRecord(f))
+		}
+	}
+	return pg, nil
+}
+
+// encode returns the page as JSON, or as "digest diff_id" lines for a shell.
+func (pg page) encode(contentType string) []byte {
+	var b bytes.Buffer
+	if contentType == typeText {
+		for _, r := range pg.DiffIDs {
+			if r.DiffID != "" {
+				fmt.Fprintf(&b, "%s %s\n", r.Digest, r.DiffID)
+			}
+		}
+		return b.Bytes()
+	}
+	return encodeJSON(pg)
+}
+
+func encodeJSON(v any) []byte {
+	body, err := json.Marshal(v)
+	if err != nil { // our own types always marshal
+		panic(err)
+	}
+	return append(body, '\n')
+}
+
+// export streams the whole DiffID index, a record on each line, and their
+// number on the last.
+func (x *exchange) export() error {
+	x.w.Header().Set("Content-Type", typeNDJSON)
+	x.w.Header().Set("Cache-Control", "no-store")
+	if x.r.Method == http.MethodHead {
+		return nil
+	}
+	total, last := 0, digest.Digest("")
+	for {
+		facts, err := x.p.cfg.Index.List(x.r.Context(), last, x.p.cfg.MaxEntries)
+		if err != nil {
+			return indexError(x.r.Context(), err)
+		}
+		for _, f := range facts {
+			if _, err := x.w.Write(encodeJSON(newRecord(f))); err != nil {
+				return err
+			}
+			last = f.Digest
+		}
+		total += len(facts)
+		if len(facts) < x.p.cfg.MaxEntries {
+			break
+		}
+	}
+	x.writeJSON(map[string]int{"count": total})
+	return nil
+}
+
+// getDiffID answers GET /v2/_diffids/<digest>.
+func getDiffID(x *exchange) error { return own(mayList, (*exchange).one)(x) }
+
+// getRepoDiffID answers GET /v2/<name>/_diffids/blobs/<digest>. It may fetch
+// and hash the blob when asked to.
+func getRepoDiffID(x *exchange) error { return own(mayReadBlob, (*exchange).one)(x) }
+
+func mayReadBlob(x *exchange) error {
+	dgst, err := validDigest(x.rt.digest)
+	if err != nil {
+		return err
+	}
+	err = x.p.upstream.has(x.r.Context(), x.caller(), x.rt.name, dgst)
+	if errors.Is(err, verify.ErrNotFound) {
+		return unknownBlob()
+	}
+	return err
+}
+
+// unknownBlob is one answer for "nobody hashed it" and "not in the
+// repository", so that neither tells about the other.
+func unknownBlob() error {
+	e := errRefused(http.StatusNotFound, errcode.ErrorCodeBlobUnknown, "no such digest in the DiffID index")
+	e.header = http.Header{"Cache-Control": {"no-store"}}
+	return e
+}
+
+func (x *exchange) one() error {
+	t, err := negotiate(x.r, typeJSON, typeV1, typeText)
+	if err != nil {
+		return err
+	}
+	dgst, err := validDigest(x.rt.digest)
+	if err != nil {
+		return err
+	}
+	f, err := x.lookup(dgst)
+	switch {
+	case errors.Is(err, verify.ErrUnknown), errors.Is(err, verify.ErrNotFound):
+		return unknownBlob()
+	case err != nil:
+		return err
+	}
+	body := encodeJSON(newRecord(f))
+	if t == typeText {
+		body = page{DiffIDs: []record{newRecord(f)}}.encode(t)
+	}
+	x.sendETagged(t, "private, max-age=86400", body)
+	return nil
+}
+
+func (x *exchange) lookup(dgst digest.Digest) (verify.Fact, error) {
+	if x.rt.name != "" && x.fetchWanted() {
+		return (&pushed{x.repository()}).fact(x.r.Context(), dgst)
+	}
+	f, err := x.p.cfg.Index.Get(x.r.Context(), dgst)
+	if err != nil && !errors.Is(err, verify.ErrUnknown) {
+		return f, indexError(x.r.Context(), err)
+	}
+	return f, err
+}
+
+// fetchWanted reports whether the caller asks to hash what is unknown.
+func (x *exchange) fetchWanted() bool { return x.r.URL.Query().Get("fetch") == "true" }

@@ -1,0 +1,137 @@
+package proxy
+
+import (
+	"io"
+	"net/http"
+
+	"github.com/opencontainers/go-digest"
+	"go.uber.org/zap"
+
+	"diffgate/verify"
+)
+
+// tapDownload forwards reads of a blob. The answer to a plain GET is proven;
+// what else passes (HEAD, ranges, redirects, errors) holds no whole blob.
+func tapDownload(x *exchange) error {
+	dgst := digest.Digest(x.rt.digest)
+	if x.r.Method != http.MethodGet || x.r.Header.Get("Range") != "" || dgst.Validate() != nil {
+		return x.forward(nil)
+	}
+	return x.forward(func(res *http.Response) error {
+		if res.StatusCode != http.StatusOK || res.Header.Get("Content-Encoding") != "" {
+			return nil
+		}
+		if res.ContentLength == 0 && dgst != dgst.Algorithm().FromBytes(nil) {
+			// There will be no last byte to hold back.
+			res.Body.Close()
+			err := &wrongBlobError{x.rt.name, dgst, dgst.Algorithm().FromBytes(nil)}
+			x.wrongBlob(err)
+			return errUnavailable(http.StatusBadGateway, "the upstream holds no bytes under this digest", err)
+		}
+		res.Body = x.prove(res.Body, dgst)
+		return nil
+	})
+}
+
+func (x *exchange) wrongBlob(err *wrongBlobError) {
+	x.p.cfg.Metrics.wrongBlobs.Inc()
+	x.p.cfg.Log.Error("the upstream holds a wrong blob; delete and push it again",
+		zap.String("vars.name", err.repo), zap.Stringer("vars.digest", err.want), zap.Stringer("actual", err.got))
+}
+
+// prove wraps the body of a blob so that it ends only if it is the blob. What
+// the DiffID index lacks of it is learned.
+func (x *exchange) prove(body io.ReadCloser, dgst digest.Digest) io.ReadCloser {
+	b := &provenBody{body: body, x: x, want: dgst, digester: dgst.Algorithm().Digester()}
+	b.free = make([]byte, copyBuffer)
+	b.spare = make([]byte, copyBuffer)
+	if _, ok := x.p.ledger.known(x.r.Context(), dgst); !ok {
+		b.hasher = verify.NewHasher(x.p.cfg.Limits)
+	}
+	return b
+}
+
+// A provenBody gives out a blob one read late, and the last read only when the
+// digest is right; otherwise it ends with an error and the connection is cut.
+// So no client gets the whole of a wrong blob.
+type provenBody struct {
+	body     io.ReadCloser
+	x        *exchange
+	want     digest.Digest
+	digester digest.Digester
+	hasher   *verify.Hasher // nil when the fact is known, or was handed on
+	small    smallCopy
+
+	ready       []byte // may be given out
+	held        []byte // may be given out once something follows it, or the end is proven
+	free, spare []byte // buffers; the one that is being read into is free
+	err         error  // ends the body once ready is empty; io.EOF when it is proven
+}
+
+func (b *provenBody) Read(p []byte) (int, error) {
+	for len(b.ready) == 0 {
+		switch {
+		case b.err == nil:
+			b.fill()
+		case b.err == io.EOF && len(b.held) > 0:
+			b.ready, b.held = b.held, nil
+		default:
+			return 0, b.err
+		}
+	}
+	n := copy(p, b.ready)
+	b.ready = b.ready[n:]
+	return n, nil
+}
+
+// fill reads behind what is held and lets that go. All of ready was given out.
+func (b *provenBody) fill() {
+	n, err := b.body.Read(b.free)
+	if n > 0 {
+		b.see(b.free[:n])
+		b.ready, b.held = b.held, b.free[:n]
+		b.free, b.spare = b.spare, b.free
+	}
+	if err == io.EOF {
+		err = b.end()
+	}
+	if err != nil && err != io.EOF {
+		b.x.err = err
+		b.ready, b.held = nil, nil
+	}
+	b.err = err
+}
+
+func (b *provenBody) see(p []byte) {
+	b.digester.Hash().Write(p)
+	if b.hasher != nil {
+		b.small.write(p)
+		b.hasher.Write(p)
+	}
+}
+
+// end returns io.EOF when the body was the blob.
+func (b *provenBody) end() error {
+	if got := b.digester.Digest(); got != b.want {
+		err := &wrongBlobError{b.x.rt.name, b.want, got}
+		b.x.wrongBlob(err)
+		return err
+	}
+	if b.hasher != nil {
+		dgst := b.hasher.Digest() // of SHA-256, under which facts are kept
+		if !b.small.not {
+			b.x.p.small.add(dgst, b.small.data)
+		}
+		b.x.p.learn(dgst, b.hasher, verify.Pulled)
+		b.hasher = nil
+	}
+	return io.EOF
+}
+
+func (b *provenBody) Close() error {
+	if b.hasher != nil {
+		b.hasher.Close()
+		b.hasher = nil
+	}
+	return b.body.Close()
+}

@@ -1,0 +1,135 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+
+	"github.com/distribution/distribution/v3/registry/api/errcode"
+)
+
+// A httpError is an answer that is not the one the client hoped for. It is the
+// only kind of error that a client sees the text of.
+type httpError struct {
+	status int
+	errs   errcode.Errors
+	header http.Header // besides Content-Type; may be nil
+	raw    []byte      // sent instead of errs: an answer of the upstream
+	cause  error       // for the log
+}
+
+func (e *httpError) Error() string {
+	switch {
+	case e.cause != nil:
+		return e.cause.Error()
+	case len(e.errs) > 0:
+		return e.errs[0].Error()
+	}
+	return http.StatusText(e.status)
+}
+
+func (e *httpError) Unwrap() error { return e.cause }
+
+// errRefused is an answer with one OCI error.
+func errRefused(status int, code errcode.ErrorCode, format string, args ...any) *httpError {
+	return &httpError{status: status, errs: errcode.Errors{code.WithMessage(fmt.Sprintf(format, args...))}}
+}
+
+func errBadRequest(format string, args ...any) *httpError {
+	return errRefused(http.StatusBadRequest, errcode.ErrorCodeUnsupported, format, args...)
+}
+
+// errUnavailable is the answer when something could not be found out. The
+// cause goes to the log alone.
+func errUnavailable(status int, message string, cause error) *httpError {
+	e := errRefused(status, errcode.ErrorCodeUnavailable, "%s", message)
+	e.cause = cause
+	e.header = http.Header{"Retry-After": {"5"}}
+	return e
+}
+
+// An upstreamError is an answer of the upstream to a request of our own that
+// is for the client to see: it lacks a right, or asked too often.
+type upstreamError struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+func (e *upstreamError) Error() string {
+	return fmt.Sprintf("the upstream answered %d %s", e.status, http.StatusText(e.status))
+}
+
+// relayed are the headers of an upstreamError that reach the client.
+var relayed = []string{"WWW-Authenticate", "Retry-After", "Content-Type"}
+
+// toHTTP makes any error an answer.
+func toHTTP(err error) *httpError {
+	var (
+		answer *httpError
+		up     *upstreamError
+		wrong  *wrongBlobError
+	)
+	switch {
+	case errors.As(err, &answer):
+		return answer
+	case errors.As(err, &up):
+		h := http.Header{}
+		for _, k := range relayed {
+			if v := up.header.Values(k); len(v) > 0 {
+				h[http.CanonicalHeaderKey(k)] = v
+			}
+		}
+		return &httpError{status: up.status, header: h, raw: up.body, cause: err}
+	case errors.As(err, &wrong):
+		return errUnavailable(http.StatusBadGateway, "the registry holds wrong bytes under "+wrong.want.String()+"; delete the blob and push it again", err)
+	case errors.Is(err, errClosed):
+		return errUnavailable(http.StatusServiceUnavailable, "the proxy is shutting down; try again", err)
+	case errors.Is(err, context.Canceled):
+		return errUnavailable(http.StatusServiceUnavailable, "the request was cancelled", err)
+	case errors.Is(err, context.DeadlineExceeded), isTimeout(err):
+		return errUnavailable(http.StatusGatewayTimeout, "the upstream registry did not answer in time", err)
+	}
+	return errUnavailable(http.StatusBadGateway, "the upstream registry cannot be reached", err)
+}
+
+func isTimeout(err error) bool {
+	var n net.Error
+	return errors.As(err, &n) && n.Timeout()
+}
+
+// fail answers with an error, if nothing was answered yet.
+func (x *exchange) fail(err error) {
+	e := toHTTP(err)
+	x.err = err
+	if x.w.status != 0 {
+		panic(http.ErrAbortHandler) // half an answer is out: the client must see that it is cut
+	}
+	h := x.w.Header()
+	for k, v := range e.header {
+		h[k] = v
+	}
+	h.Set("Docker-Distribution-Api-Version", "registry/2.0")
+	if e.status == http.StatusMethodNotAllowed {
+		h.Set("Allow", x.p.table[x.rt.kind].allowed())
+	}
+	// The rest of a refused body is not worth reading, and what follows it on
+	// the connection is not to be believed.
+	if x.r.ContentLength != 0 && !x.bodyRead {
+		h.Set("Connection", "close")
+	}
+	if e.raw == nil {
+		h.Set("Content-Type", "application/json")
+	}
+	x.w.WriteHeader(e.status)
+	if x.r.Method == http.MethodHead {
+		return
+	}
+	if e.raw != nil {
+		x.write(e.raw)
+		return
+	}
+	x.writeJSON(e.errs)
+}

@@ -1,0 +1,71 @@
+package proxy
+
+import (
+	"io"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// transferIdle is how long a client may send or take nothing before its
+// connection is cut. There is no deadline for a whole transfer.
+const transferIdle = 5 * time.Minute
+
+// An idleWatch pushes the connection's deadlines ahead of a transfer that
+// makes progress.
+type idleWatch struct {
+	rc *http.ResponseController
+
+	mu      sync.Mutex // guards stopped against a body read that outlives the handler
+	stopped bool
+}
+
+// watchIdle wraps the body and the response of x. stop must be called before
+// the handler returns.
+func watchIdle(x *exchange) *idleWatch {
+	i := &idleWatch{rc: http.NewResponseController(x.w.ResponseWriter)}
+	if x.r.Body != nil && x.r.ContentLength != 0 {
+		x.r.Body = &idleBody{ReadCloser: x.r.Body, watch: i}
+	}
+	x.w.beforeWrite = i.beforeWrite
+	return i
+}
+
+func (i *idleWatch) beforeWrite() {
+	// A ResponseWriter without deadlines has no connection to cut.
+	_ = i.rc.SetWriteDeadline(time.Now().Add(transferIdle))
+}
+
+func (i *idleWatch) readDeadline(t time.Time) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if !i.stopped {
+		_ = i.rc.SetReadDeadline(t) // as above
+	}
+}
+
+// stop takes the deadlines off, for the next request on the connection.
+func (i *idleWatch) stop() {
+	i.readDeadline(time.Time{})
+	i.mu.Lock()
+	i.stopped = true
+	i.mu.Unlock()
+	_ = i.rc.SetWriteDeadline(time.Time{}) // as above
+}
+
+// An idleBody is a request body whose every read may take transferIdle.
+type idleBody struct {
+	io.ReadCloser
+	watch *idleWatch
+}
+
+func (b *idleBody) Read(p []byte) (int, error) {
+	b.watch.readDeadline(time.Now().Add(transferIdle))
+	n, err := b.ReadCloser.Read(p)
+	if err != nil {
+		// While the upstream digests the blob the server watches the client's
+		// connection; a deadline there would look like a client gone.
+		b.watch.readDeadline(time.Time{})
+	}
+	return n, err
+}

@@ -1,0 +1,203 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"go.uber.org/zap"
+
+	"diffgate/verify"
+)
+
+// A ledger is what is known about blobs: the facts of the DiffID index, and
+// those that are being learned. Each digest is learned once however many ask.
+type ledger struct {
+	index   Facts
+	log     *zap.Logger
+	metrics *Metrics
+	slots   chan struct{} // one for each fetch that may run
+
+	ctx    context.Context // of the work, which outlives the requests that began it
+	cancel context.CancelFunc
+	work   sync.WaitGroup
+
+	mu      sync.Mutex // guards flights and closed
+	flights map[digest.Digest]*flight
+	closed  bool
+}
+
+// A flight is a fact that is being learned.
+type flight struct {
+	done chan struct{} // closed when fact and err are set
+	fact verify.Fact
+	err  error
+}
+
+func newLedger(index Facts, fetches int, log *zap.Logger, m *Metrics) *ledger {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &ledger{
+		index: index, log: log, metrics: m,
+		slots: make(chan struct{}, fetches),
+		ctx:   ctx, cancel: cancel,
+		flights: map[digest.Digest]*flight{},
+	}
+}
+
+// close drops the fetches under way and waits for all work. Facts that only
+// wait for a hasher are recorded first.
+func (l *ledger) close() {
+	l.mu.Lock()
+	l.closed = true
+	l.mu.Unlock()
+	l.cancel()
+	l.work.Wait()
+}
+
+// known returns the fact that the DiffID index holds. A store that fails is a
+// store that does not know: the blob is hashed again.
+func (l *ledger) known(ctx context.Context, dgst digest.Digest) (verify.Fact, bool) {
+	f, err := l.index.Get(ctx, dgst)
+	switch {
+	case err == nil:
+		l.metrics.lookups.WithLabelValues("hit").Inc()
+		return f, true
+	case errors.Is(err, verify.ErrUnknown):
+		l.metrics.lookups.WithLabelValues("miss").Inc()
+	case ctx.Err() == nil:
+		l.metrics.lookups.WithLabelValues("error").Inc()
+		l.log.Error("DiffID index cannot be read", zap.Error(err))
+	}
+	return verify.Fact{}, false
+}
+
+// observe learns the fact that sum returns, in the background: sum waits for a
+// hasher. It always calls sum. Those who ask for dgst meanwhile wait for it.
+func (l *ledger) observe(dgst digest.Digest, sum func() verify.Fact) {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		sum() // ends the hasher; there is nothing left to tell
+		return
+	}
+	fl := l.flights[dgst]
+	own := fl == nil
+	if own {
+		fl = &flight{done: make(chan struct{})}
+		l.flights[dgst] = fl
+	}
+	l.work.Add(1)
+	l.mu.Unlock()
+	go func() {
+		defer l.work.Done()
+		fact := sum()
+		err := l.record(fact)
+		if own {
+			l.land(dgst, fl, fact, err)
+		}
+	}()
+}
+
+// fact returns the fact about a blob. If neither the DiffID index nor anybody
+// under way knows it, fetch is called, on a context that outlives ctx: a
+// client that gives up does not throw the work away.
+//
+// A fetch may fail for reasons of the one who asked first (a right, a
+// repository), so those who only waited for it try for themselves.
+func (l *ledger) fact(ctx context.Context, dgst digest.Digest, fetch func(context.Context) (verify.Fact, error)) (verify.Fact, error) {
+	for {
+		if f, ok := l.known(ctx, dgst); ok {
+			return f, nil
+		}
+		fl, first, err := l.join(dgst, fetch)
+		if err != nil {
+			return verify.Fact{}, err
+		}
+		select {
+		case <-fl.done:
+		case <-ctx.Done():
+			return verify.Fact{}, ctx.Err()
+		}
+		if fl.err == nil || first {
+			return fl.fact, fl.err
+		}
+	}
+}
+
+var errClosed = errors.New("the proxy is shutting down")
+
+// join returns the flight of dgst, and whether this call began it.
+func (l *ledger) join(dgst digest.Digest, fetch func(context.Context) (verify.Fact, error)) (*flight, bool, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if fl := l.flights[dgst]; fl != nil {
+		return fl, false, nil
+	}
+	if l.closed {
+		return nil, false, errClosed
+	}
+	fl := &flight{done: make(chan struct{})}
+	l.flights[dgst] = fl
+	l.work.Add(1)
+	go func() {
+		defer l.work.Done()
+		fact, err := l.fetch(fetch)
+		l.land(dgst, fl, fact, err)
+	}()
+	return fl, true, nil
+}
+
+func (l *ledger) fetch(fetch func(context.Context) (verify.Fact, error)) (verify.Fact, error) {
+	l.metrics.hashersWaiting.Inc()
+	select {
+	case l.slots <- struct{}{}:
+		l.metrics.hashersWaiting.Dec()
+	case <-l.ctx.Done():
+		l.metrics.hashersWaiting.Dec()
+		return verify.Fact{}, errClosed
+	}
+	defer func() { <-l.slots }()
+	began := time.Now()
+	fact, err := fetch(l.ctx)
+	if err != nil {
+		return verify.Fact{}, err
+	}
+	l.metrics.fetchSeconds.Observe(time.Since(began).Seconds())
+	return fact, l.record(fact)
+}
+
+func (l *ledger) land(dgst digest.Digest, fl *flight, fact verify.Fact, err error) {
+	fl.fact, fl.err = fact, err
+	l.mu.Lock()
+	delete(l.flights, dgst)
+	l.mu.Unlock()
+	close(fl.done)
+}
+
+// recordTimeout bounds how long a fact waits for a slow store. The store may
+// be written while the proxy shuts down, so it is not bound to l.ctx.
+const recordTimeout = 30 * time.Second
+
+// record puts a fact into the DiffID index. A store that cannot be written
+// costs time later and nothing now, so only a conflict is an error: then
+// nobody knows what the blob contains.
+func (l *ledger) record(fact verify.Fact) error {
+	l.metrics.hashed(fact)
+	ctx, cancel := context.WithTimeout(context.Background(), recordTimeout)
+	defer cancel()
+	began := time.Now()
+	err := l.index.Put(ctx, fact)
+	l.metrics.commitSeconds.Observe(time.Since(began).Seconds())
+	switch {
+	case errors.Is(err, verify.ErrConflict):
+		l.metrics.conflicts.Inc()
+		l.log.Error("DiffID index holds another fact about the same bytes; recompute it or delete the DiffID index", zap.Error(err))
+		return err
+	case err != nil:
+		l.metrics.writeErrors.Inc()
+		l.log.Error("DiffID index cannot be written", zap.Error(err))
+	}
+	return nil
+}

@@ -1,0 +1,257 @@
+// Package proxy is a reverse proxy in front of a container registry that
+// knows, for every blob that passes, the digest of what it unpacks to, and
+// refuses an image whose config says otherwise.
+//
+//	client -- blob POST/PATCH/PUT --+                                    +-> upstream registry
+//	client -- blob GET -------------+  tap: the bytes also run through   |
+//	                                |       a hasher -> DiffID index     |   (bytes never altered)
+//	client -- manifest PUT ---------+  gate: judge, then forward         |
+//	client -- any other read -------+  pass                              |
+//	client -- any other write ------+  refuse                            +
+//
+// Six rules hold everywhere:
+//
+//  1. Only the gate judges. A tap saves time; one that lost its place (a
+//     retried chunk, a client gone, another replica) records nothing and harms
+//     nothing, because the gate fetches and hashes what the DiffID index lacks.
+//  2. The DiffID index holds facts about bytes that were hashed here, under
+//     digests that were computed here.
+//  3. A blob is never changed, reordered, re-encoded or spooled, and a client
+//     never waits for a hasher at the end of a blob.
+//  4. Unknown writes are refused, unknown reads passed. What was parsed of a
+//     request is what is forwarded.
+//  5. A download is proven before it is complete: its last bytes are held back
+//     until its digest is known to be right.
+//  6. There are three outcomes: true, false, and could not find out. Only
+//     "false" is called a lie; only "could not find out" is a 5xx.
+//
+// The table in routes.go says which request goes where.
+package proxy
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/distribution/distribution/v3/registry/api/errcode"
+	"github.com/opencontainers/go-digest"
+	"go.uber.org/zap"
+	"golang.org/x/sync/semaphore"
+
+	"diffgate/verify"
+)
+
+// A Mode says what the gate does with an image that it would refuse.
+type Mode string
+
+// The modes.
+const (
+	Enforce Mode = "enforce" // refuse it
+	Audit   Mode = "audit"   // let it pass; warn, log and count
+	Off     Mode = "off"     // do not judge; the taps go on
+)
+
+// Facts is the part of the DiffID index that taps and gate use. It is safe for
+// concurrent use.
+type Facts interface {
+	// Get returns the fact about a blob, or verify.ErrUnknown.
+	Get(ctx context.Context, dgst digest.Digest) (verify.Fact, error)
+	// Put records a fact durably. It returns verify.ErrConflict when another
+	// final fact about the same bytes is recorded.
+	Put(ctx context.Context, f verify.Fact) error
+}
+
+// Catalog is the part of the DiffID index that answers queries. It is safe for
+// concurrent use.
+type Catalog interface {
+	// List returns at most n facts with digests after the given one, in order.
+	List(ctx context.Context, after digest.Digest, n int) ([]verify.Fact, error)
+	// ByDiffID returns at most n facts about blobs that unpack to id, in order.
+	ByDiffID(ctx context.Context, id verify.DiffID, n int) ([]verify.Fact, error)
+	// Revision returns a string that changes when the content does.
+	Revision(ctx context.Context) (string, error)
+}
+
+// Index is a whole DiffID index.
+type Index interface {
+	Facts
+	Catalog
+}
+
+// Config is what a Proxy is made of.
+type Config struct {
+	// Upstream is the registry's base URL: scheme and host. Required.
+	Upstream *url.URL
+	// Index is the DiffID index. Required. The Proxy does not close it.
+	Index Index
+	// Transport carries all requests to the upstream. It must not decompress.
+	// Nil means NewTransport with its defaults.
+	Transport http.RoundTripper
+	// Mode of the gate. Empty means Enforce.
+	Mode Mode
+	// Policy says what to do with what is not plainly false.
+	Policy verify.Policy
+	// Denied makes refusals 403 DENIED instead of 400 MANIFEST_INVALID.
+	Denied bool
+	// Limits bound the decoding of each blob.
+	Limits verify.Limits
+	// MaxManifest and MaxConfig bound, in bytes, what the gate reads of each.
+	// Zero means 4 MiB, which is the registry's own limit.
+	MaxManifest, MaxConfig int64
+	// Fetches is how many layers are fetched and hashed at once. Zero means 4.
+	Fetches int
+	// Sessions is how many upload sessions are followed at once; the layers of
+	// others are fetched when their manifest comes. Zero means 1024.
+	Sessions int
+	// MaxEntries is the longest page of /v2/_diffids. Zero means 1000.
+	MaxEntries int
+	// TrustedProxies are the addresses of outer proxies whose Forwarded and
+	// X-Forwarded-* headers are believed. Others' are replaced.
+	TrustedProxies []netip.Prefix
+	// Log gets one line for each request and verdict. Nil discards.
+	Log *zap.Logger
+	// NoAccessLog leaves out the line for each request.
+	NoAccessLog bool
+	// Metrics counts. Nil means counters that nobody reads.
+	Metrics *Metrics
+}
+
+func (c Config) withDefaults() Config {
+	set(&c.Mode, Enforce)
+	set(&c.MaxManifest, 4<<20)
+	set(&c.MaxConfig, 4<<20)
+	set(&c.Fetches, 4)
+	set(&c.Sessions, 1024)
+	set(&c.MaxEntries, 1000)
+	if c.Log == nil {
+		c.Log = zap.NewNop()
+	}
+	if c.Metrics == nil {
+		c.Metrics = NewMetrics(nil)
+	}
+	return c
+}
+
+func set[T comparable](v *T, value T) {
+	var zero T
+	if *v == zero {
+		*v = value
+	}
+}
+
+// manifestBudget bounds the bytes of all manifests that are judged at once.
+const manifestBudget = 256 << 20
+
+// A Proxy is an http.Handler; see the package comment.
+type Proxy struct {
+	cfg       Config
+	router    *router
+	table     map[string]methods
+	upstream  *upstream
+	ledger    *ledger
+	sessions  *sessions
+	small     *smallBlobs
+	refused   *refusals
+	manifests *semaphore.Weighted
+	buffers   *bufferPool
+}
+
+// New returns a Proxy, or an error that names the missing part of the Config.
+// Close must be called when no request is served any more.
+func New(cfg Config) (*Proxy, error) {
+	switch {
+	case cfg.Upstream == nil || cfg.Upstream.Host == "":
+		return nil, errors.New("proxy: no upstream URL")
+	case cfg.Index == nil:
+		return nil, errors.New("proxy: no DiffID index")
+	}
+	cfg = cfg.withDefaults()
+	if cfg.Transport == nil {
+		t, err := NewTransport(TransportConfig{})
+		if err != nil {
+			return nil, err
+		}
+		cfg.Transport = t
+	}
+	return &Proxy{
+		cfg:       cfg,
+		router:    newRouter(),
+		table:     table(),
+		upstream:  newUpstream(cfg),
+		ledger:    newLedger(cfg.Index, cfg.Fetches, cfg.Log, cfg.Metrics),
+		sessions:  newSessions(cfg.Sessions, sessionAge),
+		small:     newSmallBlobs(smallBlobsTotal),
+		refused:   newRefusals(),
+		manifests: semaphore.NewWeighted(max(manifestBudget, cfg.MaxManifest)),
+		buffers:   &bufferPool{},
+	}, nil
+}
+
+// Close ends the work that outlives requests: blobs that are still hashed are
+// recorded, fetches under way are dropped. It waits until that is done.
+func (p *Proxy) Close() {
+	p.sessions.close()
+	p.ledger.close()
+}
+
+// ServeHTTP serves one request. Errors become answers here and nowhere else.
+func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	x := p.newExchange(w, r)
+	defer x.finish()
+	if err := x.serve(); err != nil {
+		x.fail(err)
+	}
+}
+
+// An exchange is one request on its way through the proxy.
+type exchange struct {
+	p     *Proxy
+	w     *recorder
+	r     *http.Request
+	rt    route
+	began time.Time
+
+	bodyRead bool           // the handler has read the body to its end
+	verdict  verify.Verdict // of a manifest; for the access log
+	err      error          // what went wrong; for the access log
+}
+
+func (p *Proxy) newExchange(w http.ResponseWriter, r *http.Request) *exchange {
+	p.cfg.Metrics.inFlight.Inc()
+	rec := &recorder{ResponseWriter: w}
+	return &exchange{p: p, w: rec, r: r, began: time.Now()}
+}
+
+func (x *exchange) serve() error {
+	if err := checkRequest(x.r); err != nil {
+		return err
+	}
+	rt, err := x.p.router.parse(x.r)
+	x.rt = rt
+	if err != nil {
+		return err
+	}
+	h := x.p.table[rt.kind].of(x.r.Method)
+	if h == nil {
+		return errRefused(http.StatusMethodNotAllowed, errcode.ErrorCodeUnsupported, "%s is not supported for %s", x.r.Method, rt.path)
+	}
+	return h(x)
+}
+
+// bufferPool lends the buffers that response bodies are copied through.
+type bufferPool struct{ pool sync.Pool }
+
+const copyBuffer = 32 << 10
+
+func (b *bufferPool) Get() []byte {
+	if buf, ok := b.pool.Get().(*[]byte); ok {
+		return *buf
+	}
+	return make([]byte, copyBuffer)
+}
+
+func (b *bufferPool) Put(buf []byte) { b.pool.Put(&buf) }

@@ -1,0 +1,284 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"syscall"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"diffgate/verify"
+)
+
+// An upstream makes the proxy's own requests to the registry. Each is made in
+// the name of a client's request: with its Host and its Authorization, and
+// with no other credential.
+type upstream struct {
+	base      *url.URL
+	transport http.RoundTripper
+	storage   http.RoundTripper // follows redirects of the registry
+	limits    verify.Limits
+	maxConfig int64
+}
+
+func newUpstream(cfg Config) *upstream {
+	u := &upstream{base: cfg.Upstream, transport: cfg.Transport, limits: cfg.Limits, maxConfig: cfg.MaxConfig}
+	u.storage = cfg.Transport
+	if t, ok := cfg.Transport.(*http.Transport); ok {
+		t = t.Clone()
+		t.DialContext = (&net.Dialer{Timeout: 5 * time.Second, ControlContext: u.checkStorage}).DialContext
+		u.storage = t
+	}
+	return u
+}
+
+// A caller is in whose name a request is made.
+type caller struct {
+	host          string
+	authorization string
+	forwarded     http.Header
+}
+
+func (x *exchange) caller() caller {
+	h := http.Header{}
+	setForwarded(h, x.r, x.p.cfg.TrustedProxies)
+	return caller{host: x.r.Host, authorization: x.r.Header.Get("Authorization"), forwarded: h}
+}
+
+// stallLimit is how long an upstream may send nothing of a blob.
+const stallLimit = time.Minute
+
+// do sends a request without a body. The path must be canonical.
+func (u *upstream) do(ctx context.Context, c caller, method, path, query string, accept ...string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, u.base.Scheme+"://"+u.base.Host, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.URL.Path, req.URL.RawQuery = path, query
+	req.Host = c.host
+	for k, v := range c.forwarded {
+		req.Header[k] = v
+	}
+	req.Header.Set("User-Agent", "diffgate")
+	if len(accept) > 0 {
+		req.Header["Accept"] = accept
+	}
+	if c.authorization != "" {
+		req.Header.Set("Authorization", c.authorization)
+	}
+	return u.transport.RoundTrip(req)
+}
+
+// maxRedirects bounds how far a blob is followed into storage.
+const maxRedirects = 3
+
+// follow goes after redirects that the registry answers blob reads with. It
+// takes no header along: a storage service has no business with credentials.
+func (u *upstream) follow(ctx context.Context, res *http.Response) (*http.Response, error) {
+	for range maxRedirects {
+		switch res.StatusCode {
+		case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		default:
+			return res, nil
+		}
+		from := res.Request.URL
+		to, err := res.Location()
+		drain(res)
+		if err != nil {
+			return nil, fmt.Errorf("redirect of the upstream: %w", err)
+		}
+		if to.Scheme != "https" && (to.Scheme != "http" || from.Scheme == "https") {
+			return nil, fmt.Errorf("redirect of the upstream to a %s URL is not followed", to.Scheme)
+		}
+		req, err := http.NewRequestWithContext(ctx, res.Request.Method, to.String(), nil)
+		if err != nil {
+			return nil, err
+		}
+		req.Header.Set("User-Agent", "diffgate")
+		if res, err = u.storage.RoundTrip(req); err != nil {
+			return nil, err
+		}
+	}
+	drain(res)
+	return nil, fmt.Errorf("the upstream redirects more than %d times", maxRedirects)
+}
+
+// checkStorage keeps a redirect from reaching services of this machine and
+// its link, unless the upstream is there itself.
+func (u *upstream) checkStorage(_ context.Context, _, address string, _ syscall.RawConn) error {
+	to, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return err
+	}
+	ip := to.Addr().Unmap()
+	if !ip.IsLoopback() && !ip.IsLinkLocalUnicast() && !ip.IsUnspecified() {
+		return nil
+	}
+	if host := u.base.Hostname(); host == "localhost" || host == ip.String() {
+		return nil
+	}
+	if home, err := netip.ParseAddr(u.base.Hostname()); err == nil && home.IsLoopback() && ip.IsLoopback() {
+		return nil
+	}
+	return fmt.Errorf("redirect of the upstream to %s is not followed", ip)
+}
+
+// drain lets a connection be used again.
+func drain(res *http.Response) {
+	// What is left is an error body, or nothing; an unread one costs a connection.
+	_, _ = io.CopyN(io.Discard, res.Body, 64<<10)
+	res.Body.Close()
+}
+
+// maxErrorBody bounds what is relayed of an upstream's error.
+const maxErrorBody = 16 << 10
+
+// answerError makes the upstream's answer an error and closes its body: not found,
+// or something for the client to see, or something else.
+func answerError(res *http.Response) error {
+	defer res.Body.Close()
+	switch res.StatusCode {
+	case http.StatusNotFound:
+		return verify.ErrNotFound
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests:
+		body, err := io.ReadAll(io.LimitReader(res.Body, maxErrorBody))
+		if err != nil {
+			return err
+		}
+		return &upstreamError{status: res.StatusCode, header: res.Header, body: body}
+	}
+	return fmt.Errorf("the upstream answered %d %s", res.StatusCode, http.StatusText(res.StatusCode))
+}
+
+func blobPath(repo string, dgst digest.Digest) string {
+	return "/v2/" + repo + "/blobs/" + dgst.String()
+}
+
+// has reports whether the caller may read a blob of the repository: nil,
+// verify.ErrNotFound, an *upstreamError, or that it could not be found out.
+func (u *upstream) has(ctx context.Context, c caller, repo string, dgst digest.Digest) error {
+	res, err := u.do(ctx, c, http.MethodHead, blobPath(repo, dgst), "")
+	if err != nil {
+		return err
+	}
+	if res, err = u.follow(ctx, res); err != nil {
+		return err
+	}
+	if res.StatusCode != http.StatusOK {
+		return answerError(res)
+	}
+	drain(res)
+	return nil
+}
+
+// blob opens a blob. The body fails when the upstream stalls; it must be
+// closed. Nothing is proven of it yet.
+func (u *upstream) blob(ctx context.Context, c caller, repo string, dgst digest.Digest) (io.ReadCloser, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stall := time.AfterFunc(stallLimit, func() { cancel(errStalled) })
+	res, err := u.do(ctx, c, http.MethodGet, blobPath(repo, dgst), "")
+	if err == nil {
+		res, err = u.follow(ctx, res)
+	}
+	if err == nil && res.StatusCode != http.StatusOK {
+		err = answerError(res)
+	}
+	if err != nil {
+		stall.Stop()
+		cancel(nil)
+		return nil, stalled(ctx, err)
+	}
+	return &stallBody{body: res.Body, ctx: ctx, cancel: cancel, timer: stall}, nil
+}
+
+var errStalled = fmt.Errorf("the upstream sent nothing for %s", stallLimit)
+
+func stalled(ctx context.Context, err error) error {
+	if err != nil && errors.Is(context.Cause(ctx), errStalled) {
+		return errStalled
+	}
+	return err
+}
+
+// A stallBody ends with an error when no byte comes for stallLimit.
+type stallBody struct {
+	body   io.ReadCloser
+	ctx    context.Context // the request's; its cause tells a stall from a shutdown
+	cancel context.CancelCauseFunc
+	timer  *time.Timer
+}
+
+func (b *stallBody) Read(p []byte) (int, error) {
+	n, err := b.body.Read(p)
+	b.timer.Reset(stallLimit)
+	if err != nil && err != io.EOF {
+		err = stalled(b.ctx, err)
+	}
+	return n, err
+}
+
+func (b *stallBody) Close() error {
+	b.timer.Stop()
+	b.cancel(nil)
+	return b.body.Close()
+}
+
+// hash fetches a blob and returns the fact about it. The digest is checked,
+// whatever its algorithm.
+func (u *upstream) hash(ctx context.Context, c caller, repo string, dgst digest.Digest) (verify.Fact, error) {
+	body, err := u.blob(ctx, c, repo, dgst)
+	if err != nil {
+		return verify.Fact{}, err
+	}
+	defer body.Close()
+	proof := dgst.Verifier()
+	fact, err := verify.Hash(io.TeeReader(body, proof), u.limits, verify.Fetched, time.Now())
+	if err != nil {
+		return verify.Fact{}, err
+	}
+	if !proof.Verified() {
+		return verify.Fact{}, &wrongBlobError{repo, dgst, fact.Digest}
+	}
+	return fact, nil
+}
+
+// A wrongBlobError says that the upstream holds other bytes under a digest.
+type wrongBlobError struct {
+	repo      string
+	want, got digest.Digest
+}
+
+func (e *wrongBlobError) Error() string {
+	return fmt.Sprintf("the upstream holds wrong bytes in %s: %s has the digest %s", e.repo, e.want, e.got)
+}
+
+// errTooLarge is returned for a config over the limit.
+var errTooLarge = errors.New("larger than limits.config")
+
+// config reads a config and checks its digest.
+func (u *upstream) config(ctx context.Context, c caller, repo string, desc ocispec.Descriptor) ([]byte, error) {
+	body, err := u.blob(ctx, c, repo, desc.Digest)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	data, err := io.ReadAll(io.LimitReader(body, u.maxConfig+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(data)) > u.maxConfig {
+		return nil, errTooLarge
+	}
+	if got := desc.Digest.Algorithm().FromBytes(data); got != desc.Digest {
+		return nil, &wrongBlobError{repo, desc.Digest, got}
+	}
+	return data, nil
+}
