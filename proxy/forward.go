@@ -10,8 +10,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-
-	"go.uber.org/zap"
 )
 
 // forward sends the request to the upstream and its answer to the client.
@@ -29,7 +27,7 @@ func (x *exchange) forward(onResponse func(*http.Response) error) error {
 		Transport:     x.p.cfg.Transport,
 		FlushInterval: -1,
 		BufferPool:    x.p.buffers,
-		ErrorLog:      zap.NewStdLog(x.p.cfg.Log.WithOptions(zap.IncreaseLevel(zap.ErrorLevel))),
+		ErrorLog:      x.p.errorLog,
 		Rewrite:       x.rewrite,
 		ModifyResponse: func(res *http.Response) error {
 			x.p.cfg.Metrics.upstreamDone(x.rt.kind, res.StatusCode, x.began)

@@ -31,6 +31,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"log"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -158,6 +159,7 @@ type Proxy struct {
 	refused   *refusals
 	manifests *semaphore.Weighted
 	buffers   *bufferPool
+	errorLog  *log.Logger // of httputil
 }
 
 // New returns a Proxy, or an error that names the missing part of the Config.
@@ -177,6 +179,10 @@ func New(cfg Config) (*Proxy, error) {
 		}
 		cfg.Transport = t
 	}
+	errorLog, err := zap.NewStdLogAt(cfg.Log, zap.WarnLevel)
+	if err != nil {
+		return nil, err
+	}
 	return &Proxy{
 		cfg:       cfg,
 		router:    newRouter(),
@@ -188,6 +194,7 @@ func New(cfg Config) (*Proxy, error) {
 		refused:   newRefusals(),
 		manifests: semaphore.NewWeighted(max(manifestBudget, cfg.MaxManifest)),
 		buffers:   &bufferPool{},
+		errorLog:  errorLog,
 	}, nil
 }
 

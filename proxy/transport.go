@@ -12,8 +12,8 @@ import (
 
 // TransportConfig says how to reach an upstream.
 type TransportConfig struct {
-	// RootCAs are PEM files of the authorities that are trusted besides the
-	// system's.
+	// RootCAs are PEM files of the authorities that are trusted instead of the
+	// system's. None means the system's.
 	RootCAs []string
 	// Certificate and Key are PEM files of a client certificate; both or none.
 	Certificate, Key string
@@ -42,10 +42,7 @@ func NewTransport(c TransportConfig) (*http.Transport, error) {
 		TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: c.Insecure},
 	}
 	if len(c.RootCAs) > 0 {
-		pool, err := x509.SystemCertPool()
-		if err != nil {
-			return nil, fmt.Errorf("read the system's certificates: %w", err)
-		}
+		pool := x509.NewCertPool()
 		for _, file := range c.RootCAs {
 			pem, err := os.ReadFile(file)
 			if err != nil {

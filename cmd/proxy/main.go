@@ -1,0 +1,31 @@
+// Proxy is the program of Diffgate: a reverse proxy that keeps a container
+// registry free of images whose config lies about their layers.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/sirupsen/logrus"
+)
+
+func main() { os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr)) }
+
+// run executes one command and returns the exit code: 0, or 1 after an error
+// of one line on stderr.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	// The settings' parser and the embedded registry talk to logrus's global
+	// logger; what is worth hearing of it reaches our own.
+	logrus.SetOutput(io.Discard)
+	cmd := newCommand()
+	cmd.SetArgs(args)
+	cmd.SetOut(stdout)
+	cmd.SetErr(stderr)
+	if err := cmd.ExecuteContext(ctx); err != nil {
+		fmt.Fprintf(stderr, "proxy: %v\n", err)
+		return 1
+	}
+	return 0
+}
