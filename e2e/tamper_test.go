@@ -12,12 +12,16 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
+// A failer ends a test: a *testing.T or a script.
+type failer interface {
+	Fatalf(format string, args ...any)
+}
+
 // tamper makes a lie of the last diff_id in the config of the one image in an OCI layout,
 // and mends the digests above it, so that nothing but the DiffID is wrong:
 // the image is one that every registry takes and no machine can run.
 // It returns the DiffID that was there and the one that is there now.
-func tamper(t *testing.T, layout string) (truth, lie digest.Digest) {
-	t.Helper()
+func tamper(t failer, layout string) (truth, lie digest.Digest) {
 	var (
 		index    ocispec.Index
 		manifest ocispec.Manifest
@@ -48,8 +52,7 @@ func tamper(t *testing.T, layout string) (truth, lie digest.Digest) {
 }
 
 // replaceLast returns text with the last occurrence of one digest replaced by another.
-func replaceLast(t *testing.T, text []byte, old, with digest.Digest) []byte {
-	t.Helper()
+func replaceLast(t failer, text []byte, old, with digest.Digest) []byte {
 	at := bytes.LastIndex(text, []byte(old))
 	if at < 0 {
 		t.Fatalf("no %s in %s", old, text)
@@ -60,11 +63,10 @@ func replaceLast(t *testing.T, text []byte, old, with digest.Digest) []byte {
 }
 
 // decode reads a JSON file into v and returns its bytes.
-func decode(t *testing.T, path string, v any) []byte {
-	t.Helper()
+func decode(t failer, path string, v any) []byte {
 	text, err := os.ReadFile(path)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v", err)
 	}
 	if err := json.Unmarshal(text, v); err != nil {
 		t.Fatalf("%s: %v", path, err)
@@ -77,32 +79,29 @@ func blobPath(layout string, d digest.Digest) string {
 }
 
 // writeBlob stores content in an OCI layout under its digest.
-func writeBlob(t *testing.T, layout string, content []byte) digest.Digest {
-	t.Helper()
+func writeBlob(t failer, layout string, content []byte) digest.Digest {
 	d := digest.FromBytes(content)
 	writeFile(t, blobPath(layout, d), content)
 	return d
 }
 
-func writeFile(t *testing.T, path string, content []byte) {
-	t.Helper()
+func writeFile(t failer, path string, content []byte) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v", err)
 	}
 	if err := os.WriteFile(path, content, 0o644); err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v", err)
 	}
 }
 
 // writeLayout makes an OCI layout of one image with uncompressed layers of the given contents.
-func writeLayout(t *testing.T, layout string, layers ...[]byte) {
-	t.Helper()
+func writeLayout(t failer, layout string, layers ...[]byte) {
 	put := func(mediaType string, v any) ocispec.Descriptor {
 		content, ok := v.([]byte)
 		if !ok {
 			var err error
 			if content, err = json.Marshal(v); err != nil {
-				t.Fatal(err)
+				t.Fatalf("%v", err)
 			}
 		}
 		return ocispec.Descriptor{
@@ -128,7 +127,7 @@ func writeLayout(t *testing.T, layout string, layers ...[]byte) {
 		Manifests: []ocispec.Descriptor{put(ocispec.MediaTypeImageManifest, manifest)},
 	})
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v", err)
 	}
 	writeFile(t, filepath.Join(layout, ocispec.ImageIndexFile), index)
 	writeFile(t, filepath.Join(layout, ocispec.ImageLayoutFile), []byte(`{"imageLayoutVersion":"1.0.0"}`))

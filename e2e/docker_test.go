@@ -1,0 +1,211 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// command runs a program and returns what it prints, without the line end.
+func command(ts *testscript.TestScript, name string, args ...string) string {
+	out, err := exec.Command(name, args...).Output()
+	if err != nil {
+		detail := ""
+		if exit, ok := err.(*exec.ExitError); ok {
+			detail = string(exit.Stderr)
+		}
+		ts.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, detail)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// debian NAME: the variable NAME is an image of Debian in the docker engine.
+func debian(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Setenv(args[0], tools(ts.Fatalf, "debian"))
+}
+
+// rmi IMAGE...: remove images from the engine, now and when the script ends.
+func removeImages(ts *testscript.TestScript, _ bool, images []string) {
+	remove := func() {
+		// One that is not there is removed.
+		_ = exec.Command("docker", append([]string{"rmi", "--force"}, images...)...).Run()
+	}
+	remove()
+	ts.Defer(remove)
+}
+
+// tamper DIR: make a lie of the last diff_id of the image in an OCI layout. The
+// variables TRUTH and LIE are what it was and what it is.
+func tamperLayout(ts *testscript.TestScript, _ bool, args []string) {
+	truth, lie := tamper(ts, ts.MkAbs(args[0]))
+	ts.Setenv("TRUTH", truth.String())
+	ts.Setenv("LIE", lie.String())
+}
+
+// dockerlie IMAGE OTHER: make docker push a lie. The engine remembers under
+// which digest it pushed a layer; after this it takes the last layer of IMAGE
+// for that of OTHER, and IMAGE's next push names the wrong blob. Poisoned
+// memories of this kind are how such images came into the world.
+func dockerLie(ts *testscript.TestScript, _ bool, args []string) {
+	memory := memoryOf(ts, args[0])
+	truth, err := os.ReadFile(memory)
+	ts.Check(err)
+	lie, err := os.ReadFile(memoryOf(ts, args[1]))
+	ts.Check(err)
+	mend := func() { ts.Check(os.WriteFile(memory, truth, 0o644)) }
+	ts.Value(memoriesKey{}).(map[string]func())[args[0]] = mend
+	ts.Defer(mend)
+	ts.Check(os.WriteFile(memory, lie, 0o644))
+}
+
+// dockertruth IMAGE: undo dockerlie.
+func dockerTruth(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Value(memoriesKey{}).(map[string]func())[args[0]]()
+}
+
+// memoriesKey is under what a script keeps how to mend docker's memory.
+type memoriesKey struct{}
+
+// memoryOf returns the file in which docker remembers where it pushed the last
+// layer of an image.
+func memoryOf(ts *testscript.TestScript, image string) string {
+	layers := diffIDs(ts, image)
+	return filepath.Join(engineStore(ts, "v2metadata-by-diffid"), layers[len(layers)-1].Encoded())
+}
+
+// engineStore returns the folder of one of the docker engine's own maps
+// between digests and DiffIDs.
+func engineStore(ts *testscript.TestScript, name string) string {
+	root := command(ts, "docker", "info", "--format", "{{.DockerRootDir}}/image/{{.Driver}}")
+	return filepath.Join(root, "distribution", name, "sha256")
+}
+
+// diffIDs returns what docker says an image's layers unpack to.
+func diffIDs(ts *testscript.TestScript, image string) (ids []digest.Digest) {
+	ts.Check(json.Unmarshal([]byte(command(ts, "docker", "image", "inspect", "--format", "{{json .RootFS.Layers}}", image)), &ids))
+	return ids
+}
+
+// manifest REGISTRY REPO TAG: the variable DIGEST is the manifest's digest,
+// CONFIG the config's, LAYER1 and so on those of the layers.
+func readManifest(ts *testscript.TestScript, _ bool, args []string) {
+	m, dgst := fetchManifest(ts, args[0], args[1], args[2])
+	ts.Setenv("DIGEST", dgst.String())
+	ts.Setenv("CONFIG", m.Config.Digest.String())
+	for i, l := range m.Layers {
+		ts.Setenv(fmt.Sprintf("LAYER%d", i+1), l.Digest.String())
+	}
+}
+
+func fetchManifest(ts *testscript.TestScript, registry, repo, tag string) (m ocispec.Manifest, dgst digest.Digest) {
+	req, err := http.NewRequest(http.MethodGet, "http://"+registry+"/v2/"+repo+"/manifests/"+tag, nil)
+	ts.Check(err)
+	req.Header["Accept"] = []string{ocispec.MediaTypeImageManifest, "application/vnd.docker.distribution.manifest.v2+json"}
+	body := fetch(ts, req)
+	ts.Check(json.Unmarshal(body, &m))
+	return m, digest.FromBytes(body)
+}
+
+func fetch(ts *testscript.TestScript, req *http.Request) []byte {
+	res, err := http.DefaultClient.Do(req)
+	ts.Check(err)
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	ts.Check(err)
+	if res.StatusCode != http.StatusOK {
+		ts.Fatalf("GET %s: %s\n%s", req.URL, res.Status, body)
+	}
+	return body
+}
+
+// witnesses IMAGE PROXY REPO TAG DIR: ask all who know what the layers of an
+// image unpack to, print what they say, and fail unless they agree: docker's
+// list of the image's layers, docker's map from digests to DiffIDs,
+// `gzip -dc | sha256sum` of the blob's file under the registry's DIR, and the
+// proxy, in both directions.
+func witnesses(ts *testscript.TestScript, _ bool, args []string) {
+	image, proxy, repo, tag, dir := args[0], args[1], args[2], args[3], ts.MkAbs(args[4])
+	m, _ := fetchManifest(ts, proxy, repo, tag)
+	ids := diffIDs(ts, image)
+	if len(ids) != len(m.Layers) {
+		ts.Fatalf("docker has %d layers, the manifest %d", len(ids), len(m.Layers))
+	}
+	for i, l := range m.Layers {
+		remembered, err := os.ReadFile(filepath.Join(engineStore(ts, "diffid-by-digest"), l.Digest.Encoded()))
+		ts.Check(err)
+		unpacked := command(ts, "sh", "-c", `gzip -dc "$0" | sha256sum`, registryBlob(dir, l.Digest))
+		said := map[string]string{
+			"docker image inspect":    ids[i].String(),
+			"docker diffid-by-digest": strings.TrimSpace(string(remembered)),
+			"gzip -dc | sha256sum":    "sha256:" + strings.Fields(unpacked)[0],
+			"/v2/_diffids/<digest>":   askDiffID(ts, proxy, l.Digest),
+		}
+		fmt.Fprintf(ts.Stdout(), "layer %d: %s\n", i+1, l.Digest)
+		for who, id := range said {
+			fmt.Fprintf(ts.Stdout(), "  %-24s %s\n", who, id)
+			if id != ids[i].String() {
+				ts.Fatalf("%s says %s of layer %d, docker image inspect %s", who, id, i+1, ids[i])
+			}
+		}
+		if back := askDigests(ts, proxy, ids[i]); !strings.Contains(back, l.Digest.String()) {
+			ts.Fatalf("/v2/_diffids?diff_id=%s does not lead back to %s: %s", ids[i], l.Digest, back)
+		}
+	}
+}
+
+func registryBlob(dir string, d digest.Digest) string {
+	return filepath.Join(dir, "docker/registry/v2/blobs/sha256", d.Encoded()[:2], d.Encoded(), "data")
+}
+
+func askDiffID(ts *testscript.TestScript, proxy string, d digest.Digest) string {
+	req, err := http.NewRequest(http.MethodGet, "http://"+proxy+"/v2/_diffids/"+d.String(), nil)
+	ts.Check(err)
+	var record struct {
+		DiffID string `json:"diff_id"`
+	}
+	ts.Check(json.Unmarshal(fetch(ts, req), &record))
+	return record.DiffID
+}
+
+func askDigests(ts *testscript.TestScript, proxy string, id digest.Digest) string {
+	req, err := http.NewRequest(http.MethodGet, "http://"+proxy+"/v2/_diffids?diff_id="+id.String(), nil)
+	ts.Check(err)
+	return string(fetch(ts, req))
+}
+
+// flip DIR DIGEST: change one bit in the middle of a blob's file under the
+// registry's DIR.
+func flip(ts *testscript.TestScript, _ bool, args []string) {
+	path := registryBlob(ts.MkAbs(args[0]), digest.Digest(args[1]))
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	ts.Check(err)
+	defer f.Close()
+	st, err := f.Stat()
+	ts.Check(err)
+	b := make([]byte, 1)
+	_, err = f.ReadAt(b, st.Size()/2)
+	ts.Check(err)
+	b[0] ^= 1
+	_, err = f.WriteAt(b, st.Size()/2)
+	ts.Check(err)
+}
+
+// smaller FILE DIR DIGEST: a file, which need not exist, is shorter than a
+// blob's file under the registry's DIR.
+func smaller(ts *testscript.TestScript, _ bool, args []string) {
+	whole, err := os.Stat(registryBlob(ts.MkAbs(args[1]), digest.Digest(args[2])))
+	ts.Check(err)
+	part, err := os.Stat(ts.MkAbs(args[0]))
+	if err == nil && part.Size() >= whole.Size() {
+		ts.Fatalf("%s has all %d bytes", args[0], part.Size())
+	}
+}
