@@ -8,6 +8,7 @@ package e2e
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,12 +16,14 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/sirupsen/logrus"
 )
 
 // program is the proxy under test. TestMain builds it.
 var program string
 
 func TestMain(m *testing.M) {
+	logrus.SetOutput(io.Discard) // distribution's handlers log each request
 	os.Exit(func() int {
 		dir, err := os.MkdirTemp("", "diffgate-e2e")
 		if err != nil {

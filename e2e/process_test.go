@@ -59,25 +59,45 @@ func (l *watchedLog) Write(p []byte) (int, error) {
 	return l.file.Write(p)
 }
 
-// run starts a program whose log goes to the named file and waits until the
-// log matches; it returns the submatches. The program is stopped with the
-// script at the latest.
-func run(ts *testscript.TestScript, name, matches string, program string, args ...string) []string {
-	file, err := os.OpenFile(ts.MkAbs(name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-	ts.Check(err)
+// launch starts a program that tells in its log, by a line that matches, where
+// it listens.
+func launch(dir string, env []string, log *os.File, matches, name string, args ...string) (*process, error) {
 	p := &process{
-		log: &watchedLog{file: file, want: regexp.MustCompile(matches), found: make(chan []string, 1)},
+		log: &watchedLog{file: log, want: regexp.MustCompile(matches), found: make(chan []string, 1)},
 		end: make(chan struct{}),
 	}
-	p.cmd = exec.Command(program, args...)
-	p.cmd.Dir = ts.Getenv("WORK")
-	p.cmd.Env = environ(ts)
+	p.cmd = exec.Command(name, args...)
+	p.cmd.Dir, p.cmd.Env = dir, env
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
-	ts.Check(p.cmd.Start())
+	if err := p.cmd.Start(); err != nil {
+		return nil, err
+	}
 	go func() {
 		p.err = p.cmd.Wait()
 		close(p.end)
 	}()
+	return p, nil
+}
+
+// listening waits for the line and returns its submatches.
+func (p *process) listening() ([]string, error) {
+	select {
+	case m := <-p.log.found:
+		return m, nil
+	case <-p.end:
+		return nil, fmt.Errorf("%s ended: %w", p.cmd, p.err)
+	case <-time.After(startTimeout):
+		return nil, fmt.Errorf("%s does not listen", p.cmd)
+	}
+}
+
+// run starts a program whose log goes to NAME.log and returns where it listens.
+// The program is stopped with the script at the latest.
+func run(ts *testscript.TestScript, name, matches string, program string, args ...string) []string {
+	file, err := os.OpenFile(ts.MkAbs(name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	ts.Check(err)
+	p, err := launch(ts.Getenv("WORK"), environ(ts), file, matches, program, args...)
+	ts.Check(err)
 	ts.Defer(func() {
 		if err := p.stop(syscall.SIGKILL); err != nil && !strings.Contains(err.Error(), "killed") {
 			ts.Logf("%s: %v", name, err)
@@ -85,15 +105,11 @@ func run(ts *testscript.TestScript, name, matches string, program string, args .
 		file.Close()
 	})
 	processes(ts)[name] = p
-	select {
-	case m := <-p.log.found:
-		return m
-	case <-p.end:
-		ts.Fatalf("%s ended: %v\n%s", name, p.err, ts.ReadFile(name+".log"))
-	case <-time.After(startTimeout):
-		ts.Fatalf("%s does not listen:\n%s", name, ts.ReadFile(name+".log"))
+	m, err := p.listening()
+	if err != nil {
+		ts.Fatalf("%v\n%s", err, ts.ReadFile(name+".log"))
 	}
-	return nil
+	return m
 }
 
 // environ is the script's environment.
