@@ -1,6 +1,10 @@
 package verify
 
-import "github.com/opencontainers/go-digest"
+import (
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+)
 
 // emptyDiffID is the SHA-256 of nothing.
 var emptyDiffID = DiffID(digest.FromBytes(nil))
@@ -9,6 +13,7 @@ var emptyDiffID = DiffID(digest.FromBytes(nil))
 // positions that the DiffIDs belong to, in the order of the config.
 func (j *judge) causes(layers []int) {
 	reversed := j.reversed(layers)
+	owners := j.owners()
 	for k := range j.r.Findings {
 		f := &j.r.Findings[k]
 		if f.Reason != ReasonDiffIDMismatch {
@@ -16,15 +21,15 @@ func (j *judge) causes(layers []int) {
 		}
 		var why string
 		switch {
-		case f.Claimed == DiffID(f.Digest):
+		case f.Claimed == DiffID(j.r.Layers[f.Layer].Fact.Digest):
 			f.Cause, why = CauseCompressedDigest, "that is the digest of the compressed blob"
 		case reversed:
 			f.Cause, why = CauseReversed, "the diff_ids are in reverse order"
 		case f.Claimed == emptyDiffID:
 			f.Cause, why = CauseEmptyString, "that is the digest of nothing"
 		default:
-			other := j.owner(f.Claimed)
-			if other < 0 {
+			other, ok := owners[f.Claimed]
+			if !ok {
 				continue
 			}
 			f.Cause, why = CauseOtherLayer, "that is the diff_id of "+j.at(other)
@@ -33,14 +38,13 @@ func (j *judge) causes(layers []int) {
 	}
 }
 
-// owner returns the position of the first layer with the DiffID, or -1.
-func (j *judge) owner(id DiffID) int {
-	for i, l := range j.r.Layers {
-		if l.DiffID == id {
-			return i
-		}
+// owners returns the position of the first layer with each DiffID.
+func (j *judge) owners() map[DiffID]int {
+	owners := map[DiffID]int{}
+	for i, l := range slices.Backward(j.r.Layers) {
+		owners[l.DiffID] = i
 	}
-	return -1
+	return owners
 }
 
 // reversed reports whether every claim is true of the layer at the mirrored

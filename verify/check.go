@@ -18,7 +18,8 @@ var ErrNotFound = errors.New("blob not found")
 // methods may be called at the same time.
 type Blobs interface {
 	// Config returns the bytes of a config, after checking their digest. It
-	// returns ErrNotFound when the repository does not hold the blob.
+	// returns ErrNotFound when the repository does not hold the blob, and a
+	// *ClaimError when it is too large to be judged.
 	Config(ctx context.Context, desc ocispec.Descriptor) ([]byte, error)
 	// Fact returns the fact about a layer, hashing it first if need be. It
 	// returns ErrNotFound when the repository does not hold the blob, and
@@ -44,7 +45,7 @@ func Check(ctx context.Context, blobs Blobs, contentType string, body []byte) (R
 			Message: "Docker schema 1 manifests carry no diff_ids and are refused (verify.schema1)"}), nil
 	case UnknownKind:
 		return finding(m, Finding{Reason: ReasonUnknownMediaType, Layer: -1,
-			Message: fmt.Sprintf("unknown manifest media type %q: it cannot be judged", clip(clipError(errors.New(contentType))))}), nil
+			Message: fmt.Sprintf("unknown manifest media type %+q: it cannot be judged", clip(contentType))}), nil
 	}
 	if !m.MayBeImage() {
 		return Judge(m, Config{}, make([]*Fact, len(m.Layers))), nil
@@ -55,11 +56,11 @@ func Check(ctx context.Context, blobs Blobs, contentType string, body []byte) (R
 			Message: fmt.Sprintf("the config %s is not in the repository; push it before the manifest", m.Config.Digest)}), nil
 	}
 	if err != nil {
-		return Report{}, fmt.Errorf("read config %s: %w", m.Config.Digest, err)
+		return claimReport(m, fmt.Errorf("read config %s: %w", m.Config.Digest, err))
 	}
 	c, err := ParseConfig(body)
 	if err != nil {
-		return configReport(m, err)
+		return configReport(m, c, err)
 	}
 	facts, missing, err := gather(ctx, blobs, m.Layers)
 	if err != nil {
@@ -122,14 +123,15 @@ func gather(ctx context.Context, blobs Blobs, layers []ocispec.Descriptor) (fact
 
 // configReport reports a config that cannot be read. Under a type that anybody
 // may use for anything, bytes that are no config belong to no image.
-func configReport(m Manifest, err error) (Report, error) {
+func configReport(m Manifest, c Config, err error) (Report, error) {
 	var claim *ClaimError
-	if errors.As(err, &claim) && claim.Reason == ReasonConfigInvalid && slices.Contains(legacyConfigTypes, m.Config.MediaType) {
+	if errors.As(err, &claim) && claim.Reason == ReasonConfigInvalid && !c.HasRootFS && slices.Contains(legacyConfigTypes, m.Config.MediaType) {
 		return Judge(m, Config{}, make([]*Fact, len(m.Layers))), nil
 	}
 	return claimReport(m, err)
 }
 
+// claimReport reports a ClaimError, and passes other errors on.
 func claimReport(m Manifest, err error) (Report, error) {
 	var claim *ClaimError
 	if !errors.As(err, &claim) {

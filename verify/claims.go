@@ -63,14 +63,20 @@ type Manifest struct {
 	Manifests []ocispec.Descriptor // of an IndexKind
 }
 
-var descriptorKeys = []string{"mediaType", "digest", "size", "urls", "data", "artifactType", "platform", "annotations"}
+var (
+	descriptorKeys = []string{"mediaType", "digest", "size", "urls", "data", "artifactType", "platform", "annotations"}
+	platformKeys   = []string{"architecture", "os", "os.version", "os.features", "variant"}
+)
 
 func manifestShape() shape {
 	return shape{
-		"":              {"schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "subject", "annotations", "fsLayers"},
-		".config":       descriptorKeys,
-		".layers.[]":    descriptorKeys,
-		".manifests.[]": descriptorKeys,
+		"":                       {"schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "subject", "annotations", "fsLayers"},
+		".config":                descriptorKeys,
+		".config.platform":       platformKeys,
+		".layers.[]":             descriptorKeys,
+		".layers.[].platform":    platformKeys,
+		".manifests.[]":          descriptorKeys,
+		".manifests.[].platform": platformKeys,
 	}
 }
 
@@ -98,7 +104,7 @@ func ParseManifest(contentType string, body []byte) (Manifest, error) {
 		return m, manifestError(err)
 	}
 	if raw.MediaType != "" && raw.MediaType != m.MediaType {
-		return m, ambiguousManifest("its mediaType is %q and it was sent as %q", clip(raw.MediaType), m.MediaType)
+		return m, ambiguousManifest("its mediaType is %+q and it was sent as %q", clip(raw.MediaType), m.MediaType)
 	}
 	if raw.FSLayers != nil {
 		return m, ambiguousManifest("it has fsLayers, as schema 1 has, and was sent as %q", m.MediaType)
@@ -137,10 +143,10 @@ func ambiguousManifest(format string, args ...any) error {
 func checkDescriptors(what string, descs []ocispec.Descriptor) error {
 	for i, d := range descs {
 		if err := d.Digest.Validate(); err != nil {
-			return &ClaimError{Reason: ReasonManifestInvalid, Layer: i, Message: fmt.Sprintf("%s %d of %d has the invalid digest %q", what, i+1, len(descs), clip(d.Digest.String()))}
+			return &ClaimError{Reason: ReasonManifestInvalid, Message: fmt.Sprintf("%s %d of %d has the invalid digest %+q", what, i+1, len(descs), clip(d.Digest.String()))}
 		}
 		if d.Size < 0 {
-			return &ClaimError{Reason: ReasonManifestInvalid, Layer: i, Message: fmt.Sprintf("%s %d of %d has a negative size", what, i+1, len(descs))}
+			return &ClaimError{Reason: ReasonManifestInvalid, Message: fmt.Sprintf("%s %d of %d has a negative size", what, i+1, len(descs))}
 		}
 	}
 	return nil
@@ -209,13 +215,14 @@ type Config struct {
 
 func configShape() shape {
 	return shape{
-		"":        {"rootfs", "os", "architecture", "variant"},
+		"":        append([]string{"rootfs"}, platformKeys...),
 		".rootfs": {"type", "diff_ids"},
 	}
 }
 
 // ParseConfig reads an image config. The error is a *ClaimError when it is not
-// valid or when two parsers could read it differently.
+// valid or when two parsers could read it differently. HasRootFS is right even
+// then, as far as the bytes are JSON.
 func ParseConfig(body []byte) (Config, error) {
 	if err := configShape().check(body); err != nil {
 		return Config{}, configError(err)
@@ -228,7 +235,7 @@ func ParseConfig(body []byte) (Config, error) {
 		} `json:"rootfs"`
 	}
 	if err := json.Unmarshal(body, &raw); err != nil {
-		return Config{}, configError(err)
+		return Config{HasRootFS: raw.RootFS != nil}, configError(err)
 	}
 	c := Config{Platform: raw.Platform}
 	if raw.RootFS != nil {

@@ -111,7 +111,7 @@ type Fact struct {
 	Encoding     Encoding      // by the first bytes
 	Unpacked     digest.Digest // SHA-256 of the decoded bytes; empty unless Problem is None
 	UnpackedSize int64         // decoded bytes; as far as decoding came when there is a Problem
-	Parts        int64         // gzip members or zstd frames with content; 1 for identity
+	Parts        int64         // gzip members, or zstd frames that are not skippable; 1 for identity
 	Trailing     int64         // bytes after the last gzip member
 	Quirks       Quirks
 	Problem      Problem

@@ -17,8 +17,9 @@ const (
 	chunks    = 4        // chunks on their way to the decoder
 )
 
-// errAborted is what the decoder reads after Close.
-var errAborted = errors.New("hashing aborted")
+// errAborted ends the decoder after Close. It is not final: a Sum that comes
+// after Close says that nothing could be found out.
+var errAborted = overLimit("hashing was given up")
 
 // A Hasher computes the Fact of the blob that is written to it.
 //
@@ -122,7 +123,7 @@ func (h *Hasher) Sum() Fact {
 	f := h.decoded
 	f.Digest = h.Digest()
 	f.Size = h.size
-	if f.Encoding == Identity {
+	if f.Encoding == Identity && f.Problem == None {
 		f.Unpacked, f.UnpackedSize, f.Parts = f.Digest, f.Size, 1
 	}
 	return f
@@ -132,6 +133,7 @@ func (h *Hasher) Sum() Fact {
 // Calling it again, or after Sum, does nothing.
 func (h *Hasher) Close() {
 	h.once.Do(func() {
+		h.chunk = nil
 		close(h.abort)
 		close(h.full)
 	})
@@ -153,6 +155,7 @@ func (h *Hasher) decode() {
 	br := bufio.NewReaderSize(in, 16<<10)
 	head, err := br.Peek(headSize)
 	if err != nil && !errors.Is(err, io.EOF) {
+		h.fail(err)
 		return
 	}
 	f := &h.decoded
@@ -164,7 +167,7 @@ func (h *Hasher) decode() {
 		h.fail(ambiguous("it is a tar archive and begins like " + f.Encoding.String() + "; runtimes differ in which they unpack"))
 		return
 	}
-	s := &sink{hash: sha256.New(), limits: h.limits, read: in.count}
+	s := &sink{hash: sha256.New(), limits: h.limits, read: in.count, abort: h.abort}
 	err = h.run(br, in, s, isSkippable(head))
 	f.UnpackedSize = s.size
 	if err != nil {
@@ -186,7 +189,9 @@ func (h *Hasher) run(br *bufio.Reader, in *chunkReader, s *sink, skippable bool)
 		if skippable {
 			f.Quirks |= SkippableFirst
 		}
-		return decodeZstd(br, s, h.limits)
+		var err error
+		f.Parts, err = decodeZstd(br, s, h.limits)
+		return err
 	default:
 		return &decodeError{Unsupported, f.Encoding.String() + " layers are not decoded"}
 	}
@@ -240,9 +245,15 @@ type sink struct {
 	size   int64
 	limits Limits
 	read   func() int64 // stored bytes consumed so far
+	abort  <-chan struct{}
 }
 
 func (s *sink) Write(p []byte) (int, error) {
+	select {
+	case <-s.abort:
+		return 0, errAborted
+	default:
+	}
 	s.size += int64(len(p))
 	if s.size > s.limits.Unpacked {
 		return 0, overLimit("it unpacks to more than limits.unpacked")

@@ -17,7 +17,7 @@ func Judge(m Manifest, c Config, facts []*Fact) Report {
 	j := judge{m: m, c: c, r: Report{Config: m.Config.Digest, Platform: c.Platform}}
 	j.r.Layers = make([]LayerReport, len(m.Layers))
 	for i, d := range m.Layers {
-		l := LayerReport{Descriptor: d, Fact: facts[i], Status: StatusUnverified}
+		l := LayerReport{Descriptor: d, Fact: facts[i], TOC: toc(d), Status: StatusUnverified}
 		if facts[i] != nil && facts[i].Problem == None {
 			l.DiffID = DiffID(facts[i].Unpacked)
 		}
@@ -74,7 +74,7 @@ func (j *judge) rootFS() {
 	case j.c.HasRootFS && j.c.RootFSType == "":
 		j.warn(-1, "rootfs.type is missing: crane and umoci refuse the image, new containerd only fetches it")
 	case j.c.HasRootFS && j.c.RootFSType != "layers":
-		j.warn(-1, "rootfs.type is %q, not \"layers\": crane and umoci refuse the image", clip(j.c.RootFSType))
+		j.warn(-1, "rootfs.type is %+q, not \"layers\": crane and umoci refuse the image", clip(j.c.RootFSType))
 	}
 }
 
@@ -125,7 +125,7 @@ func (j *judge) layer(i int, claim string) {
 	if !ok {
 		l.Status = StatusMismatch
 		j.add(Finding{Reason: ReasonDiffIDMalformed, Layer: i, Digest: l.Descriptor.Digest, Actual: l.DiffID,
-			Message: fmt.Sprintf("diff_id malformed in %s: config says %q, which is not a digest", j.at(i), clip(claim))})
+			Message: fmt.Sprintf("diff_id malformed in %s: config says %+q, which is not a digest", j.at(i), clip(claim))})
 		return
 	}
 	if !j.readable(i) {
@@ -186,12 +186,12 @@ func (j *judge) readable(i int) bool {
 		return true
 	case Corrupt:
 		l.Status = StatusCorrupt
-		j.add(Finding{Reason: ReasonLayerCorrupt, Layer: i, Digest: f.Digest,
-			Message: fmt.Sprintf("corrupt %s (%s): %s", j.at(i), short(f.Digest), f.Reason)})
+		j.add(Finding{Reason: ReasonLayerCorrupt, Layer: i, Digest: l.Descriptor.Digest,
+			Message: fmt.Sprintf("corrupt %s (%s): %s", j.at(i), short(l.Descriptor.Digest), f.Reason)})
 	case Ambiguous:
 		l.Status = StatusAmbiguous
-		j.add(Finding{Reason: ReasonLayerAmbiguous, Layer: i, Digest: f.Digest,
-			Message: fmt.Sprintf("ambiguous %s (%s): %s", j.at(i), short(f.Digest), f.Reason)})
+		j.add(Finding{Reason: ReasonLayerAmbiguous, Layer: i, Digest: l.Descriptor.Digest,
+			Message: fmt.Sprintf("ambiguous %s (%s): %s", j.at(i), short(l.Descriptor.Digest), f.Reason)})
 	default:
 		l.Status = StatusUnverifiable
 		j.undecided(i, f.Reason)

@@ -1,6 +1,10 @@
 package verify
 
-import "strings"
+import (
+	"strings"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
 
 // portability warns about a true layer that some mainstream runtime will not
 // pull. All who do pull it read the same bytes.
@@ -9,6 +13,7 @@ func (j *judge) portability(i int) {
 	at := j.at(i)
 	if f.Size == 0 {
 		j.warn(i, "%s is a blob of no bytes: containerd refuses it", at)
+		return
 	}
 	for _, q := range []struct {
 		quirk Quirks
@@ -24,19 +29,57 @@ func (j *judge) portability(i int) {
 			j.warn(i, "%s %s", at, q.what)
 		}
 	}
-	if says := typeEncoding(t); says != f.Encoding && !sniffedAlways(t, f.Encoding) {
-		who := "umoci"
-		if says == Identity {
-			who = "containerd"
-		}
-		j.warn(i, "%s is %s and its media type says %s: %s refuses it", at, f.Encoding, says, who)
+	if len(tocs(j.r.Layers[i].Descriptor)) > 1 {
+		j.warn(i, "%s has two kinds of table of contents: podman refuses it", at)
 	}
+	says := typeEncoding(t)
+	if says == f.Encoding || isDockerTar(t) && f.Encoding == Gzip {
+		return
+	}
+	who := "umoci"
+	switch {
+	case says == Identity && !isDockerTar(t):
+		who = "containerd"
+	case f.Encoding == Identity:
+		who = "crane"
+	}
+	j.warn(i, "%s is %s and its media type says %s: %s refuses it", at, inWords(f.Encoding), inWords(says), who)
 }
 
-// sniffedAlways reports whether every runtime looks at the bytes of the type:
-// docker's own tar type has always been used for all encodings.
-func sniffedAlways(mediaType string, e Encoding) bool {
-	return mediaType == "application/vnd.docker.image.rootfs.diff.tar" && e == Gzip
+func inWords(e Encoding) string {
+	if e == Identity {
+		return "uncompressed"
+	}
+	return e.String()
+}
+
+// isDockerTar reports whether a type is Docker's for tar archives, which has
+// always been used for all encodings: every runtime looks at the bytes.
+func isDockerTar(mediaType string) bool { return strings.HasSuffix(mediaType, ".diff.tar") }
+
+// tocAnnotations hold the digest of a table of contents: of eStargz and of
+// zstd:chunked.
+var tocAnnotations = []string{
+	"containerd.io/snapshot/stargz/toc.digest",
+	"io.github.containers.zstd-chunked.manifest-checksum",
+}
+
+func tocs(d ocispec.Descriptor) []string {
+	var found []string
+	for _, key := range tocAnnotations {
+		if v := d.Annotations[key]; v != "" {
+			found = append(found, v)
+		}
+	}
+	return found
+}
+
+// toc returns the claimed digest of the first table of contents.
+func toc(d ocispec.Descriptor) string {
+	if found := tocs(d); len(found) > 0 {
+		return found[0]
+	}
+	return ""
 }
 
 // typeEncoding returns the encoding that a layer's media type names.

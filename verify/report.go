@@ -63,7 +63,6 @@ type Finding struct {
 // that cannot be judged because it is not valid or not unambiguous.
 type ClaimError struct {
 	Reason  Reason
-	Layer   int
 	Message string
 }
 
@@ -101,6 +100,7 @@ type LayerReport struct {
 	Descriptor ocispec.Descriptor
 	Fact       *Fact  // nil when nobody hashed the blob, or its upstream does not hold it
 	Claimed    string // the config's entry as written; empty when there is none
+	TOC        string // claimed digest of the table of contents that lazy pullers trust instead; mostly empty
 	DiffID     DiffID // computed; empty when there is none
 	ChainID    digest.Digest
 	Status     Status

@@ -3,7 +3,6 @@ package verify
 import (
 	"bytes"
 	"strconv"
-	"strings"
 )
 
 // headSize is how much of a blob's start sniffing looks at: one tar header.
@@ -34,13 +33,17 @@ func isSkippable(head []byte) bool {
 }
 
 // isTarHeader reports whether head is a tar header by its checksum, the one
-// thing that every tar reader looks at before it believes a header.
+// thing that every tar reader looks at before it believes a header. Readers
+// differ in what may follow the digits, so anything may.
 func isTarHeader(head []byte) bool {
 	if len(head) < headSize {
 		return false
 	}
-	field := strings.Trim(string(head[148:156]), " \x00")
-	want, err := strconv.ParseInt(field, 8, 64)
+	digits := bytes.TrimLeft(head[148:156], " \x00")
+	if end := bytes.IndexFunc(digits, func(r rune) bool { return r < '0' || r > '7' }); end >= 0 {
+		digits = digits[:end]
+	}
+	want, err := strconv.ParseInt(string(digits), 8, 64)
 	if err != nil {
 		return false
 	}

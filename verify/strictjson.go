@@ -28,18 +28,20 @@ type shape map[string][]string
 // errAmbiguousJSON, or says in plain words why the bytes are not one JSON
 // object in UTF-8. Time and memory are linear in the document.
 func (s shape) check(body []byte) error {
-	if !utf8.Valid(body) {
-		return errors.New("not valid UTF-8")
+	trimmed := bytes.TrimLeft(body, " \t\r\n")
+	switch {
+	case len(trimmed) == 0:
+		return errors.New("empty")
+	case trimmed[0] != '{':
+		return errors.New("not a JSON object")
+	case !utf8.Valid(body) && json.Valid(body):
+		return fmt.Errorf("%w: not UTF-8, which some parsers mend and others refuse", errAmbiguousJSON)
+	case !utf8.Valid(body):
+		return errors.New("not UTF-8")
 	}
 	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.UseNumber()
 	w := shapeWalker{shape: s, dec: dec}
-	if len(bytes.TrimLeft(body, " \t\r\n")) == 0 {
-		return errors.New("empty")
-	}
-	if first := bytes.TrimLeft(body, " \t\r\n")[0]; first != '{' {
-		return errors.New("not a JSON object")
-	}
 	if err := w.value("", 0); err != nil {
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			return errors.New("the JSON is cut")
@@ -62,7 +64,7 @@ type shapeWalker struct {
 
 func (w *shapeWalker) value(path string, depth int) error {
 	if depth > maxDepth {
-		return fmt.Errorf("nested deeper than %d", maxDepth)
+		return fmt.Errorf("%w: nested deeper than %d, where parsers differ in how deep they go", errAmbiguousJSON, maxDepth)
 	}
 	tok, err := w.dec.Token()
 	if err != nil {
@@ -95,12 +97,12 @@ func (w *shapeWalker) object(path string, depth int) error {
 		if inShape {
 			folded := fold(key)
 			if other, dup := seen[folded]; dup {
-				return fmt.Errorf("%w: keys %q and %q", errAmbiguousJSON, clip(other), clip(key))
+				return fmt.Errorf("%w: keys %+q and %+q", errAmbiguousJSON, clip(other), clip(key))
 			}
 			seen[folded] = key
 			if i := slices.IndexFunc(counts, func(c string) bool { return strings.EqualFold(c, key) }); i >= 0 {
 				if counts[i] != key {
-					return fmt.Errorf("%w: key %q, which must be %q", errAmbiguousJSON, clip(key), counts[i])
+					return fmt.Errorf("%w: key %+q, which must be %q", errAmbiguousJSON, clip(key), counts[i])
 				}
 				next = child(path, key)
 			}
@@ -131,7 +133,8 @@ func fold(s string) string {
 	}, s)
 }
 
-// clip keeps what a client sent from growing our messages.
+// clip keeps what a client sent from growing our messages. What is clipped is
+// printed with %+q, which keeps it printable ASCII.
 func clip(s string) string {
 	const most = 40
 	if len(s) > most {

@@ -7,37 +7,34 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// decodeZstd decodes all frames of in to sink. klauspost/compress and zstd(1)
-// agree on what they accept as long as the window is bounded: any byte after
-// the last frame that is not a skippable frame, a dictionary, a wrong checksum
-// or content size is an error in both.
+// decodeZstd decodes all frames of in to sink and returns how many there were,
+// not counting skippable ones. klauspost/compress and zstd(1) agree on what
+// they accept as long as the window is bounded: any byte after the last frame
+// that is not a skippable frame, a dictionary, a wrong checksum or content size
+// is an error in both.
 //
-// It returns a decodeError, or the error of sink or in as it is.
-func decodeZstd(in io.Reader, sink io.Writer, l Limits) error {
-	dec, err := zstd.NewReader(in,
+// The error is a decodeError.
+func decodeZstd(in io.Reader, sink io.Writer, l Limits) (int64, error) {
+	frames := newZstdFrames(in, l.Window)
+	dec, err := zstd.NewReader(frames,
 		zstd.WithDecoderConcurrency(1), // decode on this goroutine
 		zstd.WithDecoderLowmem(true),
 		zstd.WithDecoderMaxWindow(uint64(l.Window)),
-		zstd.WithDecoderMaxMemory(uint64(l.Unpacked)))
+		zstd.WithDecoderMaxMemory(uint64(l.Window))) // of a frame that is one segment
 	if err != nil {
-		return zstdError(err)
+		return 0, overLimit("zstd: " + err.Error())
 	}
 	defer dec.Close()
 	_, err = dec.WriteTo(sink)
-	return zstdError(err)
-}
-
-func zstdError(err error) error {
 	var ours *decodeError
 	switch {
-	case err == nil, errors.As(err, &ours), errors.Is(err, errAborted):
-		return err
-	case errors.Is(err, zstd.ErrWindowSizeExceeded):
-		return overLimit("the zstd window is larger than limits.window")
-	case errors.Is(err, zstd.ErrDecoderSizeExceeded), errors.Is(err, zstd.ErrFrameSizeExceeded):
-		return overLimit("a zstd frame is larger than the limits allow")
-	case errors.Is(err, io.ErrUnexpectedEOF):
-		return corrupt("the zstd stream is cut")
+	case frames.err != nil:
+		err = frames.err
+	case errors.As(err, &ours):
+	case errors.Is(err, io.ErrUnexpectedEOF), err == nil && !frames.whole():
+		err = corrupt("the zstd stream is cut")
+	case err != nil:
+		err = corrupt("zstd: " + err.Error())
 	}
-	return corrupt("zstd: " + err.Error())
+	return frames.frames, err
 }

@@ -1,0 +1,6 @@
+//go:build race
+
+package verify_test
+
+// raceEnabled says that decoding is ten times slower than usual.
+const raceEnabled = true
