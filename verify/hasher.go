@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"hash"
 	"io"
 	"sync"
@@ -148,9 +149,15 @@ func (h *Hasher) end() {
 	<-h.done
 }
 
-// decode is the decoder's goroutine.
+// decode is the decoder's goroutine. A decoder that panics on a blob must not
+// take the transfers of others with it.
 func (h *Hasher) decode() {
 	defer close(h.done)
+	defer func() {
+		if p := recover(); p != nil {
+			h.fail(&decodeError{Unsupported, fmt.Sprintf("the decoder panicked: %v", p)})
+		}
+	}()
 	in := &chunkReader{h: h}
 	br := bufio.NewReaderSize(in, 16<<10)
 	head, err := br.Peek(headSize)
@@ -265,7 +272,7 @@ func (s *sink) Write(p []byte) (int, error) {
 }
 
 // Hash reads r to its end and returns the Fact of its bytes, stamped with how
-// and when it was learned. It returns the error of r, wrapped by nothing.
+// and when it was learned. It returns the error of r as it is.
 func Hash(r io.Reader, l Limits, src Source, now time.Time) (Fact, error) {
 	h := NewHasher(l)
 	defer h.Close()

@@ -1,0 +1,66 @@
+package index
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+	"go.etcd.io/bbolt"
+
+	"diffgate/verify"
+)
+
+// read runs fn in a read transaction and reports the records that fn found
+// damaged.
+func read[T any](ctx context.Context, b *Bolt, fn func(*tables) (T, error)) (T, error) {
+	type result struct {
+		value   T
+		damaged []Damage
+	}
+	r, err := on(ctx, b, func(f *boltFile) (r result, err error) {
+		err = f.db.View(func(tx *bbolt.Tx) error {
+			t, err := openTables(tx)
+			if err != nil {
+				return err
+			}
+			r.value, err = fn(t)
+			r.damaged = t.damaged
+			return err
+		})
+		return r, err
+	})
+	b.report(r.damaged)
+	return r.value, err
+}
+
+// Get implements Store.
+func (b *Bolt) Get(ctx context.Context, dgst digest.Digest) (verify.Fact, error) {
+	return read(ctx, b, func(t *tables) (verify.Fact, error) { return t.get(dgst) })
+}
+
+// ByDiffID implements Store.
+func (b *Bolt) ByDiffID(ctx context.Context, id verify.DiffID, limit int) ([]verify.Fact, error) {
+	return read(ctx, b, func(t *tables) ([]verify.Fact, error) { return t.byDiffID(id, limit), nil })
+}
+
+// List implements Store.
+func (b *Bolt) List(ctx context.Context, after digest.Digest, n int) ([]verify.Fact, error) {
+	return read(ctx, b, func(t *tables) ([]verify.Fact, error) { return t.list(after, n) })
+}
+
+// Revision implements Store. It is the id of the file and the number of commits
+// that changed a fact: compaction keeps it, Ready does not change it.
+func (b *Bolt) Revision(ctx context.Context) (string, error) {
+	return read(ctx, b, func(t *tables) (string, error) {
+		id, err := t.metaValue(metaID)
+		return fmt.Sprintf("%s-%d", id, t.meta.Sequence()), err
+	})
+}
+
+// Stat implements Store. SizeBytes includes free pages, and not what bbolt
+// allocated ahead.
+func (b *Bolt) Stat(ctx context.Context) (Stat, error) {
+	return read(ctx, b, func(t *tables) (Stat, error) {
+		return Stat{Facts: int64(t.facts.Sequence()), SizeBytes: t.meta.Tx().Size()}, nil
+	})
+}

@@ -1,0 +1,140 @@
+package index_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math"
+	"math/rand/v2"
+	"os"
+	"testing"
+
+	"diffgate/verify/index/indextest"
+)
+
+// pageSize is that of files made on this machine.
+var pageSize = os.Getpagesize()
+
+// end is behind the last page of any file.
+const end = math.MaxInt32
+
+// An expectation is what a test wants of a damaged file when it is opened.
+type expectation int
+
+const (
+	either expectation = iota // each fact is right or unknown
+	whole                     // each fact is right, and there is no damage
+	afresh                    // the file is moved aside at once
+)
+
+// A damage is something that happens to a file, by accident or otherwise.
+type damage struct {
+	claim string
+	do    func([]byte) []byte
+	want  expectation
+}
+
+func damageTable() []damage {
+	cut := func(n int) func([]byte) []byte { return func(b []byte) []byte { return b[:n] } }
+	return []damage{
+		{"a file that nothing happened to is whole", func(b []byte) []byte { return b }, whole},
+		{"a file truncated to 1 byte is moved aside", cut(1), afresh},
+		{"a file truncated to 100 bytes is moved aside", cut(100), afresh},
+		{"a file truncated to 2 pages is moved aside", cut(2 * pageSize), afresh},
+		{"a file truncated to half is moved aside", func(b []byte) []byte { return b[:len(b)/2] }, afresh},
+		{"a file without its last page is moved aside, unless nothing was in it", func(b []byte) []byte { return b[:len(b)-pageSize] }, either},
+		{"a file without its first meta page opens on the other", pages(0, 1, 1, zero), either},
+		{"a file without its second meta page opens on the other", pages(1, 2, 1, zero), either},
+		{"a file without both meta pages is moved aside", pages(0, 2, 1, zero), afresh},
+		{"a file with random meta pages is moved aside", pages(0, 2, 1, random), afresh},
+		{"a file with every 50th page zeroed answers what it can", pages(50, end, 50, zero), either},
+		{"a file with every 50th page random answers what it can", pages(49, end, 50, random), either},
+		{"a file with nothing but its meta pages is moved aside", pages(2, end, 1, zero), afresh},
+		{"a file of zeros is moved aside", pages(0, end, 1, zero), afresh},
+		{"a file of random bytes is moved aside", pages(0, end, 1, random), afresh},
+		{"a file of text is moved aside", func([]byte) []byte { return bytes.Repeat([]byte("DiffID\n"), 9999) }, afresh},
+		{"a freelist with a wild length is not allocated", pagesWith(0x10, func(p []byte) {
+			binary.NativeEndian.PutUint16(p[10:], 0xFFFF)
+			binary.NativeEndian.PutUint64(p[16:], 1<<40)
+		}), afresh},
+		{"a branch page that leads to a page twice is not believed", pagesWith(0x01, func(p []byte) {
+			copy(p[40:48], p[24:32])
+		}), afresh},
+		{"a branch page that leads beyond the end is not followed", pagesWith(0x01, func(p []byte) {
+			binary.NativeEndian.PutUint64(p[24:], 1<<40)
+		}), afresh},
+		{"a branch page without elements is not followed", pagesWith(0x01, func(p []byte) {
+			binary.NativeEndian.PutUint16(p[10:], 0)
+		}), afresh},
+		{"a branch page with keys in disorder is not searched", pagesWith(0x01, func(p []byte) {
+			copy(p[16:24], p[32:40])
+		}), afresh},
+	}
+}
+
+// loopTable is what nobody survives when it happens to a file that is open:
+// bbolt descends until the stack overflows. It must be seen before.
+func loopTable() []damage {
+	return []damage{
+		{"a branch page that leads to itself does not overflow the stack", pagesWith(0x01, func(p []byte) {
+			copy(p[24:32], p[:8])
+		}), afresh},
+	}
+}
+
+func zero(b []byte) { clear(b) }
+
+func random(b []byte) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	for i := range b {
+		b[i] = byte(rng.Uint32())
+	}
+}
+
+// pages spoils every step-th page in [from, to).
+func pages(from, to, step int, spoil func(page []byte)) func([]byte) []byte {
+	return func(b []byte) []byte {
+		for p := from; p < min(to, len(b)/pageSize); p += step {
+			spoil(b[p*pageSize : (p+1)*pageSize])
+		}
+		return b
+	}
+}
+
+// pagesWith spoils every page that has these flags.
+func pagesWith(flags uint16, spoil func(page []byte)) func([]byte) []byte {
+	return pages(2, end, 1, func(page []byte) {
+		if binary.NativeEndian.Uint16(page[8:]) == flags {
+			spoil(page)
+		}
+	})
+}
+
+func TestOpenDamagedFile(t *testing.T) {
+	t.Parallel()
+	facts := indextest.Facts(2000)
+	base := makeFile(t, facts)
+	for _, tt := range append(damageTable(), loopTable()...) {
+		t.Run(tt.claim, func(t *testing.T) {
+			t.Parallel()
+			damaged := tt.do(bytes.Clone(base))
+			path := writeFile(t, damaged)
+			s, seen := openBolt(t, path)
+			atOpen := seen.take()
+			switch {
+			case tt.want == whole && len(atOpen) > 0:
+				t.Errorf("damage reported: %v", atOpen)
+			case tt.want == afresh && len(atOpen) == 0:
+				t.Error("no damage reported")
+			case tt.want == afresh:
+				aside, err := os.ReadFile(atOpen[0].Moved)
+				if err != nil || !bytes.Equal(aside, damaged) {
+					t.Errorf("the damaged file is not where %+v says: %v", atOpen[0], err)
+				}
+			}
+			if n := countKnown(t, s, facts); tt.want == whole && n != len(facts) || tt.want == afresh && n != 0 {
+				t.Errorf("%d of %d facts are known", n, len(facts))
+			}
+			mustWork(t, s, facts)
+		})
+	}
+}

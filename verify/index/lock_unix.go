@@ -1,0 +1,82 @@
+//go:build unix && !solaris && !aix
+
+package index
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// lockRetry is how often a lock that another process holds is tried again.
+const lockRetry = 20 * time.Millisecond
+
+// lock takes the lock that bbolt takes as well, which belongs to the open file
+// and so is there already when bbolt asks for it. It tries for as long as
+// timeout and then returns an error that names the holder.
+func lock(f *os.File, timeout time.Duration) error {
+	for start := time.Now(); ; time.Sleep(lockRetry) {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, syscall.EINTR):
+		case !errors.Is(err, syscall.EWOULDBLOCK):
+			return fmt.Errorf("lock DiffID index %s: %w", f.Name(), err)
+		case time.Since(start) >= timeout:
+			return fmt.Errorf("%s is in use by %s (stop it, or set index.bolt.path)", f.Name(), holder(f))
+		}
+	}
+}
+
+// holder names the process that has f locked, as far as Linux tells.
+func holder(f *os.File) string {
+	const unknown = "another process"
+	info, err := f.Stat()
+	if err != nil {
+		return unknown
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return unknown
+	}
+	locks, err := os.ReadFile("/proc/locks")
+	if err != nil {
+		return unknown
+	}
+	if pid := lockHolder(string(locks), uint64(stat.Ino)); pid > 0 {
+		return "process " + strconv.Itoa(pid)
+	}
+	return unknown
+}
+
+// lockHolder returns the process that holds a whole-file lock on the inode, or
+// 0. It reads the format of /proc/locks, without the device, which is another
+// one than stat(2) returns for some file systems:
+//
+//	1: FLOCK  ADVISORY  WRITE 1234 08:02:393220 0 EOF
+func lockHolder(locks string, inode uint64) int {
+	for line := range strings.Lines(locks) {
+		f := strings.Fields(line)
+		if len(f) != 8 || f[1] != "FLOCK" || !strings.HasSuffix(f[5], ":"+strconv.FormatUint(inode, 10)) {
+			continue
+		}
+		if pid, err := strconv.Atoi(f[4]); err == nil {
+			return max(pid, 0) // 0 or less: in a namespace that we cannot see
+		}
+	}
+	return 0
+}
+
+// syncFolder makes a change of names in a folder durable.
+func syncFolder(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}

@@ -1,0 +1,144 @@
+package index
+
+import (
+	"context"
+	"crypto/rand"
+	"slices"
+	"strconv"
+	"sync"
+	"unsafe"
+
+	"github.com/opencontainers/go-digest"
+
+	"diffgate/verify"
+)
+
+// Memory is a Store that forgets when the process ends. ByDiffID looks at
+// every fact, and Put moves the digests that sort behind the new one.
+type Memory struct {
+	id string // differs between stores, so that revisions do
+
+	mu      sync.RWMutex // guards the fields below
+	facts   map[digest.Digest]verify.Fact
+	sorted  []digest.Digest // keys of facts
+	changes uint64
+	closed  bool
+}
+
+// NewMemory returns an empty store.
+func NewMemory() *Memory {
+	return &Memory{id: rand.Text(), facts: make(map[digest.Digest]verify.Fact)}
+}
+
+// Get implements Store.
+func (m *Memory) Get(ctx context.Context, dgst digest.Digest) (verify.Fact, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if err := m.usable(ctx); err != nil {
+		return verify.Fact{}, err
+	}
+	f, ok := m.facts[dgst]
+	if !ok {
+		return verify.Fact{}, verify.ErrUnknown
+	}
+	return f, nil
+}
+
+// Put implements Store.
+func (m *Memory) Put(ctx context.Context, f verify.Fact) error {
+	f, err := canonical(f)
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.usable(ctx); err != nil {
+		return err
+	}
+	if old, ok := m.facts[f.Digest]; ok {
+		if newer, err := f.Supersede(old); err != nil || !newer {
+			return err
+		}
+	} else {
+		i, _ := slices.BinarySearch(m.sorted, f.Digest)
+		m.sorted = slices.Insert(m.sorted, i, f.Digest)
+	}
+	m.facts[f.Digest] = f
+	m.changes++
+	return nil
+}
+
+// ByDiffID implements Store.
+func (m *Memory) ByDiffID(ctx context.Context, id verify.DiffID, limit int) ([]verify.Fact, error) {
+	return m.selectFacts(ctx, "", limit, func(f verify.Fact) bool {
+		return f.Problem == verify.None && f.Unpacked == digest.Digest(id)
+	})
+}
+
+// List implements Store.
+func (m *Memory) List(ctx context.Context, after digest.Digest, n int) ([]verify.Fact, error) {
+	return m.selectFacts(ctx, after, n, func(verify.Fact) bool { return true })
+}
+
+// selectFacts returns the first n facts behind after that match.
+func (m *Memory) selectFacts(
+	ctx context.Context, after digest.Digest, n int, match func(verify.Fact) bool,
+) ([]verify.Fact, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if err := m.usable(ctx); err != nil {
+		return nil, err
+	}
+	start, found := slices.BinarySearch(m.sorted, after)
+	if found {
+		start++
+	}
+	facts := []verify.Fact{}
+	for _, d := range m.sorted[start:] {
+		if len(facts) >= n {
+			break
+		}
+		if f := m.facts[d]; match(f) {
+			facts = append(facts, f)
+		}
+	}
+	return facts, nil
+}
+
+// Revision implements Store.
+func (m *Memory) Revision(ctx context.Context) (string, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.id + "-" + strconv.FormatUint(m.changes, 10), m.usable(ctx)
+}
+
+// Stat implements Store. SizeBytes is an estimate.
+func (m *Memory) Stat(ctx context.Context) (Stat, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	n := int64(len(m.facts))
+	return Stat{Facts: n, SizeBytes: n * int64(unsafe.Sizeof(verify.Fact{}))}, m.usable(ctx)
+}
+
+// Ready implements Store.
+func (m *Memory) Ready(ctx context.Context) error {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.usable(ctx)
+}
+
+// Close implements Store. The facts are gone.
+func (m *Memory) Close() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.facts, m.sorted, m.closed = nil, nil, true
+	return nil
+}
+
+// usable returns the error of a call that must not begin. The caller holds mu.
+func (m *Memory) usable(ctx context.Context) error {
+	if m.closed {
+		return ErrClosed
+	}
+	return ctx.Err()
+}

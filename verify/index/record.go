@@ -1,0 +1,193 @@
+package index
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"diffgate/verify"
+)
+
+const (
+	recordVersion = 1
+	keySHA256     = 1 // first byte of a key
+	keySize       = 1 + sha256.Size
+	checksumSize  = 8
+
+	// maxRecord is the length that no record exceeds: the length of a damaged
+	// one can be anything, and must be known to be sane before it is hashed.
+	maxRecord = 1 + 9*binary.MaxVarintLen64 + verify.MaxReason + checksumSize
+)
+
+const sha256Prefix = "sha256:"
+
+var (
+	errRecord        = errors.New("damaged record")
+	errRecordVersion = errors.New("record of another version")
+)
+
+// parseSHA256 returns the bytes of a SHA-256 digest in canonical form.
+func parseSHA256(s string) (sum [sha256.Size]byte, ok bool) {
+	digits, ok := strings.CutPrefix(s, sha256Prefix)
+	if !ok || len(digits) != 2*len(sum) || strings.ContainsAny(digits, "ABCDEF") {
+		return sum, false
+	}
+	_, err := hex.Decode(sum[:], []byte(digits))
+	return sum, err == nil
+}
+
+func formatSHA256(sum []byte) digest.Digest {
+	return digest.Digest(sha256Prefix + hex.EncodeToString(sum))
+}
+
+// factKey returns the key of the fact about dgst; ok is false when there can be
+// none because dgst is not a SHA-256 digest in canonical form.
+func factKey(dgst digest.Digest) (key []byte, ok bool) {
+	sum, ok := parseSHA256(string(dgst))
+	return append([]byte{keySHA256}, sum[:]...), ok
+}
+
+// keyAfter returns where a listing behind after begins: at key, or just behind
+// it if skip is set. It orders arbitrary strings among digests as strings are
+// ordered; ok is false when after sorts behind every SHA-256 digest.
+func keyAfter(after string) (key []byte, skip, ok bool) {
+	digits, isPrefix := strings.CutPrefix(after, sha256Prefix)
+	if !isPrefix {
+		return []byte{keySHA256}, false, after < sha256Prefix
+	}
+	fill := "0"
+	if n := len(digits) - len(strings.TrimLeft(digits, "0123456789abcdef")); n >= 2*sha256.Size {
+		digits, skip = digits[:2*sha256.Size], true
+	} else if n < len(digits) {
+		switch c := digits[n]; {
+		case c < '0':
+			digits = digits[:n] + "0"
+		case c < 'a':
+			digits = digits[:n] + "a"
+		default: // behind all that begin with these n digits
+			digits, fill, skip = digits[:n], "f", true
+		}
+	}
+	digits += strings.Repeat(fill, 2*sha256.Size-len(digits))
+	key, ok = factKey(digest.Digest(sha256Prefix + digits))
+	return key, skip, ok
+}
+
+// seal returns body followed by its checksum under key.
+func seal(key, body []byte) []byte {
+	sum := sha256.Sum256(append(append([]byte{}, key...), body...))
+	return append(body, sum[:checksumSize]...)
+}
+
+// unseal returns a copy of the body that was sealed under key, or errRecord. It
+// looks at its own copy only, because bbolt's memory is the file itself.
+func unseal(key, value []byte) ([]byte, error) {
+	if len(key) > keySize || len(value) < checksumSize || len(value) > maxRecord {
+		return nil, fmt.Errorf("%w: %d bytes under a key of %d", errRecord, len(value), len(key))
+	}
+	buf := make([]byte, 0, keySize+maxRecord)
+	buf = append(append(buf, key...), value...)
+	body := buf[:len(buf)-checksumSize]
+	sum := sha256.Sum256(body)
+	if [checksumSize]byte(buf[len(body):]) != [checksumSize]byte(sum[:]) {
+		return nil, fmt.Errorf("%w: wrong checksum", errRecord)
+	}
+	return body[len(key):], nil
+}
+
+// encodeFact returns key and record of a canonical fact.
+func encodeFact(f verify.Fact) (key, record []byte) {
+	key, _ = factKey(f.Digest)
+	b := append(make([]byte, 0, maxRecord), recordVersion)
+	for _, v := range []uint64{
+		uint64(f.Encoding), uint64(f.Problem), uint64(f.Source), uint64(f.Quirks),
+		uint64(f.Size), uint64(f.UnpackedSize), uint64(f.Parts), uint64(f.Trailing),
+	} {
+		b = binary.AppendUvarint(b, v)
+	}
+	b = binary.AppendVarint(b, f.LearnedAt.Unix())
+	if f.Problem == verify.None {
+		unpacked, _ := parseSHA256(string(f.Unpacked))
+		b = append(b, unpacked[:]...)
+	} else {
+		b = append(b, f.Reason...)
+	}
+	return key, seal(key, b)
+}
+
+// decodeFact is the inverse of encodeFact. It returns errRecord for anything
+// that encodeFact did not write, and errRecordVersion for a whole record in a
+// layout that this version does not know.
+func decodeFact(key, record []byte) (verify.Fact, error) {
+	body, err := unseal(key, record)
+	if err != nil {
+		return verify.Fact{}, err
+	}
+	if len(body) == 0 || body[0] != recordVersion || len(key) != keySize || key[0] != keySHA256 {
+		return verify.Fact{}, errRecordVersion
+	}
+	r := fields{rest: body[1:]}
+	f := verify.Fact{
+		Digest:       formatSHA256(key[1:]),
+		Encoding:     verify.Encoding(r.uvarint(math.MaxUint8)),
+		Problem:      verify.Problem(r.uvarint(math.MaxUint8)),
+		Source:       verify.Source(r.uvarint(math.MaxUint8)),
+		Quirks:       verify.Quirks(r.uvarint(math.MaxUint16)),
+		Size:         int64(r.uvarint(math.MaxInt64)),
+		UnpackedSize: int64(r.uvarint(math.MaxInt64)),
+		Parts:        int64(r.uvarint(math.MaxInt64)),
+		Trailing:     int64(r.uvarint(math.MaxInt64)),
+		LearnedAt:    r.time(),
+	}
+	switch {
+	case r.bad,
+		f.Problem == verify.None && len(r.rest) != sha256.Size,
+		f.Problem != verify.None && len(r.rest) > verify.MaxReason:
+		return verify.Fact{}, fmt.Errorf("%w: malformed", errRecord)
+	case f.Problem == verify.None:
+		f.Unpacked = formatSHA256(r.rest)
+	default:
+		f.Reason = string(r.rest)
+	}
+	return f, nil
+}
+
+// fields takes a record apart. After a field that is cut short, longer than it
+// need be or out of range, bad is set and the rest is empty.
+type fields struct {
+	rest []byte
+	bad  bool
+}
+
+func (r *fields) uvarint(limit uint64) uint64 {
+	v, n := binary.Uvarint(r.rest)
+	if n <= 0 || v > limit || n > 1 && r.rest[n-1] == 0 {
+		r.rest, r.bad = nil, true
+		return 0
+	}
+	r.rest = r.rest[n:]
+	return v
+}
+
+func (r *fields) time() time.Time {
+	v := r.uvarint(math.MaxUint64)
+	return time.Unix(int64(v>>1)^-int64(v&1), 0).UTC()
+}
+
+// diffIDKey returns the key under which the diffids bucket leads from a DiffID
+// to a digest. With an empty digest it is the prefix of all keys of the DiffID.
+func diffIDKey(unpacked, dgst []byte) []byte {
+	key := append(make([]byte, 0, 2*diffIDPart), unpacked[:diffIDPart]...)
+	return append(key, dgst[:min(len(dgst), diffIDPart)]...)
+}
+
+// diffIDPart is how many bytes of each digest an entry of diffids keeps: enough
+// to make strangers under one key rare, and each is checked anyway.
+const diffIDPart = 8

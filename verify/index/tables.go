@@ -1,0 +1,164 @@
+package index
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/opencontainers/go-digest"
+	"go.etcd.io/bbolt"
+
+	"diffgate/verify"
+)
+
+// The names in the file; see the package comment.
+const (
+	bucketMeta    = "meta"
+	bucketFacts   = "facts"
+	bucketDiffIDs = "diffids"
+	metaFormat    = "format"
+	metaID        = "id"
+)
+
+// tables are the buckets of a DiffID index in one transaction, and what has
+// been found damaged in them. Whatever bbolt returns points into the file, so
+// nothing of it is believed or kept before it has passed decodeFact.
+type tables struct {
+	meta, facts, diffids *bbolt.Bucket
+	damaged              []Damage
+}
+
+// openTables returns errDamaged, with the buckets that there are, when one is
+// missing.
+func openTables(tx *bbolt.Tx) (*tables, error) {
+	t := &tables{
+		meta:    tx.Bucket([]byte(bucketMeta)),
+		facts:   tx.Bucket([]byte(bucketFacts)),
+		diffids: tx.Bucket([]byte(bucketDiffIDs)),
+	}
+	if t.meta == nil || t.facts == nil || t.diffids == nil {
+		return t, fmt.Errorf("%w: a bucket is missing", errDamaged)
+	}
+	return t, nil
+}
+
+// createTables makes the buckets of an empty DiffID index in an empty file.
+func createTables(tx *bbolt.Tx, id string) error {
+	for _, name := range []string{bucketMeta, bucketFacts, bucketDiffIDs} {
+		if _, err := tx.CreateBucket([]byte(name)); err != nil {
+			return fmt.Errorf("create bucket %s: %w", name, err)
+		}
+	}
+	meta := tx.Bucket([]byte(bucketMeta))
+	return errors.Join(
+		meta.Put([]byte(metaFormat), seal([]byte(metaFormat), []byte(strconv.Itoa(fileFormat)))),
+		meta.Put([]byte(metaID), seal([]byte(metaID), []byte(id))),
+	)
+}
+
+// metaValue returns a value of the meta bucket, or errDamaged.
+func (t *tables) metaValue(name string) (string, error) {
+	value, err := unseal([]byte(name), t.meta.Get([]byte(name)))
+	if err != nil {
+		return "", fmt.Errorf("%w: %s: %w", errDamaged, name, err)
+	}
+	return string(value), nil
+}
+
+// decode returns the fact in a record. When ok is false there is none that this
+// version can read, and if that is because of damage, it has been noted.
+func (t *tables) decode(key, record []byte) (f verify.Fact, ok bool) {
+	f, err := decodeFact(key, record)
+	if errors.Is(err, errRecord) {
+		d := Damage{Path: t.facts.Tx().DB().Path(), Err: err}
+		if len(key) == keySize {
+			d.Digest = formatSHA256(key[1:])
+		}
+		t.damaged = append(t.damaged, d)
+	}
+	return f, err == nil
+}
+
+func (t *tables) get(dgst digest.Digest) (verify.Fact, error) {
+	if key, ok := factKey(dgst); ok {
+		if record := t.facts.Get(key); record != nil {
+			if f, ok := t.decode(key, record); ok {
+				return f, nil
+			}
+		}
+	}
+	return verify.Fact{}, verify.ErrUnknown
+}
+
+// put stores a canonical fact unless what is known makes it redundant, or
+// refuses it. An err concerns the transaction, not the fact.
+func (t *tables) put(f verify.Fact) (stored bool, refused, err error) {
+	key, record := encodeFact(f)
+	if old := t.facts.Get(key); old == nil {
+		if _, err := t.facts.NextSequence(); err != nil {
+			return false, nil, err
+		}
+	} else if known, ok := t.decode(key, old); ok {
+		if newer, refused := f.Supersede(known); refused != nil || !newer {
+			return false, refused, nil
+		}
+	}
+	err = t.facts.Put(key, record)
+	if err == nil && f.Problem == verify.None {
+		unpacked, _ := parseSHA256(string(f.Unpacked))
+		err = t.diffids.Put(diffIDKey(unpacked[:], key[1:]), nil)
+	}
+	if err != nil { // an entry that has become a bucket
+		return false, nil, fmt.Errorf("%w: %w", errDamaged, err)
+	}
+	return true, nil, nil
+}
+
+func (t *tables) list(after digest.Digest, n int) ([]verify.Fact, error) {
+	facts := []verify.Fact{}
+	start, skip, ok := keyAfter(string(after))
+	if !ok {
+		return facts, nil
+	}
+	c := t.facts.Cursor()
+	k, v := c.Seek(start)
+	if skip && bytes.Equal(k, start) {
+		k, v = c.Next()
+	}
+	for ; k != nil && len(facts) < n; k, v = c.Next() {
+		f, ok := t.decode(k, v)
+		if !ok {
+			continue
+		}
+		if len(facts) > 0 && f.Digest <= facts[len(facts)-1].Digest {
+			return nil, fmt.Errorf("%w: keys are out of order", errDamaged)
+		}
+		facts = append(facts, f)
+	}
+	return facts, nil
+}
+
+func (t *tables) byDiffID(id verify.DiffID, limit int) []verify.Fact {
+	facts := []verify.Fact{}
+	sum, ok := parseSHA256(string(id))
+	if !ok {
+		return facts
+	}
+	prefix := diffIDKey(sum[:], nil)
+	hints, records := t.diffids.Cursor(), t.facts.Cursor()
+	for h, _ := hints.Seek(prefix); bytes.HasPrefix(h, prefix) && len(facts) < limit; h, _ = hints.Next() {
+		start := append([]byte{keySHA256}, h[len(prefix):]...)
+		for k, v := records.Seek(start); bytes.HasPrefix(k, start) && len(facts) < limit; k, v = records.Next() {
+			f, ok := t.decode(k, v)
+			if !ok || f.Problem != verify.None || f.Unpacked != digest.Digest(id) {
+				continue
+			}
+			// A damaged hint may lead to where another has been.
+			if len(facts) == 0 || f.Digest > facts[len(facts)-1].Digest {
+				facts = append(facts, f)
+			}
+		}
+	}
+	return facts
+}
