@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -198,42 +197,6 @@ func TestStrangersInTheFile(t *testing.T) {
 	putAll(t, s, []verify.Fact{f})
 	if got, err := s.Get(context.Background(), f.Digest); err != nil || got != f {
 		t.Errorf("Get after Put over a record of a later version = %+v, %v", got, err)
-	}
-}
-
-func TestGroupCommit(t *testing.T) {
-	t.Parallel()
-	s, _ := openBolt(t, filepath.Join(t.TempDir(), "diffids.db"))
-	facts := indextest.Facts(300)
-	lies := indextest.Facts(300)
-	for i := range lies {
-		lies[i].Size++
-	}
-	putAll(t, s, facts[:150])
-	var wg sync.WaitGroup
-	for i := range facts {
-		wg.Go(func() {
-			if err := s.Put(context.Background(), facts[i]); err != nil {
-				t.Errorf("Put beside conflicts: %v", err)
-			}
-		})
-		if i < 150 && facts[i].Final() {
-			wg.Go(func() {
-				if err := s.Put(context.Background(), lies[i]); !errors.Is(err, verify.ErrConflict) {
-					t.Errorf("Put of a contradiction beside others: %v", err)
-				}
-			})
-		}
-	}
-	wg.Wait()
-	r, err := s.Revision(context.Background())
-	_, commits, _ := strings.Cut(r, "-")
-	var n int
-	if _, scanErr := fmt.Sscan(commits, &n); err != nil || scanErr != nil || n == 0 || n >= 200 {
-		t.Errorf("revision %q after 300 facts at once (%v); want fewer commits", r, err)
-	}
-	if n := countKnown(t, s, facts); n != len(facts) {
-		t.Errorf("%d of %d facts are known", n, len(facts))
 	}
 }
 
