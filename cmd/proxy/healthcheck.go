@@ -17,9 +17,9 @@ func newHealthcheck() *cobra.Command {
 	return &cobra.Command{
 		Use:   "healthcheck [CONFIG]",
 		Short: "Ask a running proxy on this machine whether it is ready",
-		Long: `Healthcheck asks /readyz on http.debug.addr, or / on http.addr when there is no
-admin listener. It exits 0 if the answer is 200, and 1 otherwise. It is for
-images that have no shell.
+		Long: `Healthcheck asks /readyz on http.debug.addr, or /v2/ on http.addr when there is
+no admin listener. It exits 0 if the answer is 200, or to /v2/ a demand for
+credentials, and 1 otherwise. It is for images that have no shell.
 
 ` + configHelp,
 		Args: cobra.MaximumNArgs(1),
@@ -36,9 +36,9 @@ images that have no shell.
 func healthcheck(cmd *cobra.Command, s settings.Settings) error {
 	url := "http://" + local(s.HTTP.Debug.Addr) + "/readyz"
 	if s.HTTP.Debug.Addr == "" {
-		url = "http://" + local(s.HTTP.Addr) + "/"
+		url = "http://" + local(s.HTTP.Addr) + "/v2/"
 		if s.HTTP.TLS.Certificate != "" {
-			url = "https://" + local(s.HTTP.Addr) + "/"
+			url = "https://" + local(s.HTTP.Addr) + "/v2/"
 		}
 	}
 	client := &http.Client{
@@ -55,7 +55,7 @@ func healthcheck(cmd *cobra.Command, s settings.Settings) error {
 		return err
 	}
 	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
+	if res.StatusCode != http.StatusOK && res.StatusCode != http.StatusUnauthorized {
 		return fmt.Errorf("not ready: %s answered %s", url, res.Status)
 	}
 	return nil
