@@ -56,14 +56,18 @@ const maxBatch = 100
 func listDiffIDs(x *exchange) error { return own(mayList, (*exchange).list)(x) }
 
 func (x *exchange) list() error {
-	t, err := negotiate(x.r, typeJSON, typeV1, typeText, typeNDJSON)
+	q := x.r.URL.Query()
+	types := []string{typeJSON, typeV1, typeText}
+	if !q.Has("digest") && !q.Has("diff_id") {
+		types = append(types, typeNDJSON) // which is for all or nothing
+	}
+	t, err := negotiate(x.r, types...)
 	if err != nil {
 		return err
 	}
 	if t == typeNDJSON {
 		return x.export()
 	}
-	q := x.r.URL.Query()
 	revision, err := x.p.cfg.Index.Revision(x.r.Context())
 	if err != nil {
 		return indexError(x.r.Context(), err)
@@ -177,6 +181,7 @@ func (x *exchange) export() error {
 	x.w.Header().Set("Content-Type", typeNDJSON)
 	x.w.Header().Set("Cache-Control", "no-store")
 	if x.r.Method == http.MethodHead {
+		x.w.WriteHeader(http.StatusOK)
 		return nil
 	}
 	total, last := 0, digest.Digest("")
@@ -253,7 +258,7 @@ func (x *exchange) one() error {
 
 func (x *exchange) lookup(dgst digest.Digest) (verify.Fact, error) {
 	if x.rt.name != "" && x.fetchWanted() {
-		return (&pushed{x.repository()}).fact(x.r.Context(), dgst)
+		return pushed{x.repository()}.fact(x.r.Context(), dgst)
 	}
 	f, err := x.p.cfg.Index.Get(x.r.Context(), dgst)
 	if err != nil && !errors.Is(err, verify.ErrUnknown) {

@@ -10,11 +10,12 @@ import (
 	"diffgate/verify"
 )
 
-// tapDownload forwards reads of a blob. The answer to a plain GET is proven;
-// what else passes (HEAD, ranges, redirects, errors) holds no whole blob.
+// tapDownload forwards reads of a blob. An answer with the whole blob is proven,
+// also when a part was asked for; what else passes (HEAD, parts, redirects,
+// errors) holds no whole blob.
 func tapDownload(x *exchange) error {
 	dgst := digest.Digest(x.rt.digest)
-	if x.r.Method != http.MethodGet || x.r.Header.Get("Range") != "" || dgst.Validate() != nil {
+	if x.r.Method != http.MethodGet || dgst.Validate() != nil {
 		return x.forward(nil)
 	}
 	return x.forward(func(res *http.Response) error {

@@ -6,8 +6,12 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
+	"time"
 
 	"github.com/distribution/distribution/v3/registry/api/errcode"
+
+	"diffgate/verify"
 )
 
 // A httpError is an answer that is not the one the client hoped for. It is the
@@ -50,6 +54,17 @@ func errUnavailable(status int, message string, cause error) *httpError {
 	return e
 }
 
+// errBody is the answer to a request whose body ended too early, or was framed
+// wrongly.
+func errBody(cause error) *httpError {
+	e := errRefused(http.StatusBadRequest, errcode.ErrorCodeBlobUploadInvalid, "the body was cut on the way")
+	if isTimeout(cause) {
+		e.status = http.StatusRequestTimeout
+	}
+	e.cause = cause
+	return e
+}
+
 // An upstreamError is an answer of the upstream to a request of our own that
 // is for the client to see: it lacks a right, or asked too often.
 type upstreamError struct {
@@ -62,8 +77,18 @@ func (e *upstreamError) Error() string {
 	return fmt.Sprintf("the upstream answered %d %s", e.status, http.StatusText(e.status))
 }
 
+// errAnswer marks an answer of the upstream that is of no use to anybody.
+var errAnswer = errors.New("the upstream answered")
+
 // relayed are the headers of an upstreamError that reach the client.
 var relayed = []string{"WWW-Authenticate", "Retry-After", "Content-Type"}
+
+// relayedCodes are the errors for an upstreamError without a body.
+var relayedCodes = map[int]errcode.ErrorCode{
+	http.StatusUnauthorized:    errcode.ErrorCodeUnauthorized,
+	http.StatusForbidden:       errcode.ErrorCodeDenied,
+	http.StatusTooManyRequests: errcode.ErrorCodeTooManyRequests,
+}
 
 // toHTTP makes any error an answer.
 func toHTTP(err error) *httpError {
@@ -82,23 +107,44 @@ func toHTTP(err error) *httpError {
 				h[http.CanonicalHeaderKey(k)] = v
 			}
 		}
-		return &httpError{status: up.status, header: h, raw: up.body, cause: err}
+		answer := &httpError{status: up.status, header: h, raw: up.body, cause: err}
+		if len(up.body) == 0 { // the answer to a HEAD
+			answer.raw, answer.errs = nil, errcode.Errors{relayedCodes[up.status]}
+		}
+		return answer
 	case errors.As(err, &wrong):
 		return errUnavailable(http.StatusBadGateway, "the registry holds wrong bytes under "+wrong.want.String()+"; delete the blob and push it again", err)
+	case errors.Is(err, verify.ErrConflict):
+		return errUnavailable(http.StatusInternalServerError, "the DiffID index holds another fact about the same bytes; its operator must look into it", err)
 	case errors.Is(err, errClosed):
 		return errUnavailable(http.StatusServiceUnavailable, "the proxy is shutting down; try again", err)
 	case errors.Is(err, context.Canceled):
 		return errUnavailable(http.StatusServiceUnavailable, "the request was cancelled", err)
-	case errors.Is(err, context.DeadlineExceeded), isTimeout(err):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, errStalled), isTimeout(err):
 		return errUnavailable(http.StatusGatewayTimeout, "the upstream registry did not answer in time", err)
+	case errors.Is(err, errAnswer):
+		return errUnavailable(http.StatusBadGateway, "the upstream registry failed", err)
 	}
 	return errUnavailable(http.StatusBadGateway, "the upstream registry cannot be reached", err)
+}
+
+// withoutURL returns what is wrong with a URL without the URL itself: it may be
+// signed, and errors go into the log.
+func withoutURL(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		return u.Err
+	}
+	return err
 }
 
 func isTimeout(err error) bool {
 	var n net.Error
 	return errors.As(err, &n) && n.Timeout()
 }
+
+// refusedRest is how long a client may go on sending a body that was refused.
+const refusedRest = 10 * time.Second
 
 // fail answers with an error, if nothing was answered yet.
 func (x *exchange) fail(err error) {
@@ -119,6 +165,8 @@ func (x *exchange) fail(err error) {
 	// the connection is not to be believed.
 	if x.r.ContentLength != 0 && !x.bodyRead {
 		h.Set("Connection", "close")
+		rc := http.NewResponseController(x.w.ResponseWriter)
+		_ = rc.SetReadDeadline(time.Now().Add(refusedRest)) // a ResponseWriter without deadlines has no slow client
 	}
 	if e.raw == nil {
 		h.Set("Content-Type", "application/json")

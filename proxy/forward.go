@@ -31,6 +31,11 @@ func (x *exchange) forward(onResponse func(*http.Response) error) error {
 		Rewrite:       x.rewrite,
 		ModifyResponse: func(res *http.Response) error {
 			x.p.cfg.Metrics.upstreamDone(x.rt.kind, res.StatusCode, x.began)
+			if unread, _ := idle.body(); unread {
+				// Otherwise the server waits for the client to send the rest
+				// before it sends the answer, and the client may wait for that.
+				res.Header.Set("Connection", "close")
+			}
 			if err := x.keepLocation(res); err != nil {
 				return err
 			}
@@ -42,6 +47,9 @@ func (x *exchange) forward(onResponse func(*http.Response) error) error {
 		ErrorHandler: func(_ http.ResponseWriter, _ *http.Request, err error) { failed = err },
 	}
 	rp.ServeHTTP(x.w, x.r)
+	if _, err := idle.body(); failed != nil && err != nil {
+		failed = errBody(err)
+	}
 	var ours *httpError
 	if failed != nil && !errors.As(failed, &ours) && !errors.Is(failed, context.Canceled) {
 		x.p.cfg.Metrics.upstreamErrors.WithLabelValues(errorKind(failed)).Inc()
@@ -54,7 +62,8 @@ func (x *exchange) forward(onResponse func(*http.Response) error) error {
 // how the client reached us.
 func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
 	base := x.p.cfg.Upstream
-	pr.Out.URL = &url.URL{Scheme: base.Scheme, Host: base.Host, Path: x.rt.path, RawQuery: pr.In.URL.RawQuery, ForceQuery: pr.In.URL.ForceQuery}
+	pr.Out.URL = &url.URL{Scheme: base.Scheme, Host: base.Host, Path: x.rt.path, RawPath: x.rt.path,
+		RawQuery: pr.In.URL.RawQuery, ForceQuery: pr.In.URL.ForceQuery}
 	if x.rt.kind == routeOther { // unread, so as it came
 		pr.Out.URL.Path, pr.Out.URL.RawPath = pr.In.URL.Path, pr.In.URL.RawPath
 	}
@@ -98,7 +107,7 @@ func setForwarded(out http.Header, in *http.Request, trusted []netip.Prefix) {
 	if out.Get("Forwarded") != "" {
 		return // it wins at the registry, and says all of it
 	}
-	if out.Get("X-Forwarded-Host") == "" {
+	if out.Get("X-Forwarded-Host") == "" && in.Host != "" {
 		out.Set("X-Forwarded-Host", in.Host)
 	}
 	if out.Get("X-Forwarded-Proto") == "" {
@@ -135,7 +144,7 @@ func (x *exchange) keepLocation(res *http.Response) error {
 	}
 	u, err := url.Parse(loc)
 	if err != nil {
-		return errUnavailable(http.StatusBadGateway, "the upstream answered with a Location that cannot be read", err)
+		return errUnavailable(http.StatusBadGateway, "the upstream answered with a Location that cannot be read", withoutURL(err))
 	}
 	seenHost, seenScheme := clientView(x.r, x.p.cfg.TrustedProxies)
 	redirect := res.StatusCode/100 == 3
@@ -148,6 +157,9 @@ func (x *exchange) keepLocation(res *http.Response) error {
 		return errUnavailable(http.StatusBadGateway, "the upstream sends uploads round the proxy; that cannot be verified", nil)
 	}
 	u.Scheme, u.Host, u.User = seenScheme, seenHost, nil
+	if seenHost == "" { // HTTP/1.0; a path will do
+		u.Scheme = ""
+	}
 	res.Header.Set("Location", u.String())
 	return nil
 }

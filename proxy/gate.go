@@ -38,8 +38,11 @@ func gate(x *exchange) error {
 		return err
 	}
 	return x.forward(func(res *http.Response) error {
-		if res.StatusCode == http.StatusCreated {
+		switch res.StatusCode {
+		case http.StatusCreated:
 			setWarnings(res.Header, judged)
+		case http.StatusBadRequest, http.StatusNotFound:
+			return x.missing(body)
 		}
 		return nil
 	})
@@ -49,9 +52,9 @@ func gate(x *exchange) error {
 // that refuses it.
 func (x *exchange) judge(body []byte) (warnings []string, err error) {
 	contentType := x.r.Header.Get("Content-Type")
-	report, err := verify.Check(x.r.Context(), &pushed{x.repository()}, contentType, body)
+	report, err := verify.Check(x.r.Context(), pushed{x.repository()}, contentType, body)
 	if err == nil && len(x.p.cfg.Policy.Rejections(report.Findings)) > 0 {
-		err = x.mayKnow(report)
+		report, err = verify.Check(x.r.Context(), readable{pushed{x.repository()}}, contentType, body)
 	}
 	var up *upstreamError
 	if errors.As(err, &up) && up.status == http.StatusUnauthorized {
@@ -62,7 +65,7 @@ func (x *exchange) judge(body []byte) (warnings []string, err error) {
 		x.decided("error", nil, nil)
 		if audit { // could not find out; an auditor is told, a client is not held up
 			x.p.cfg.Log.Warn("manifest could not be judged", zap.String("vars.name", x.rt.name),
-				zap.String("vars.reference", x.rt.reference), zap.Error(err))
+				zap.String("vars.reference", oneLine(x.rt.reference, maxField)), zap.Error(err))
 			return nil, nil
 		}
 		return nil, err
@@ -83,35 +86,21 @@ func (x *exchange) judge(body []byte) (warnings []string, err error) {
 		}
 		return append(told, warnings...), nil
 	}
-	dgst := digest.FromBytes(body)
-	x.p.refused.add(refusal{refusalKey{x.rt.name, dgst}, contentType, report})
-	return nil, x.refuse(dgst, bad)
+	return nil, x.refuse(body, report)
 }
 
-// mayKnow returns nil when the caller may read the config and the layers that
-// a refusal tells about. Without this, a manifest with guesses in it would
-// make the DiffID index an oracle for blobs of other repositories.
-func (x *exchange) mayKnow(report verify.Report) error {
-	asked := map[digest.Digest]bool{}
-	for _, f := range report.Findings {
-		if f.Reason != verify.ReasonBlobUnknown && f.Digest != "" && f.Digest.Validate() == nil {
-			asked[f.Digest] = true
-		}
+// missing words the upstream's refusal of a manifest that names blobs which
+// the repository lacks. Were it worded otherwise than ours, a manifest with
+// guesses in it would tell whether they are right.
+func (x *exchange) missing(body []byte) error {
+	if x.p.cfg.Mode != Enforce {
+		return nil
 	}
-	if len(asked) > 0 && report.Config != "" {
-		asked[report.Config] = true
+	report, err := verify.Check(x.r.Context(), readable{pushed{x.repository()}}, x.r.Header.Get("Content-Type"), body)
+	if err != nil || len(x.p.cfg.Policy.Rejections(report.Findings)) == 0 {
+		return err
 	}
-	for dgst := range asked {
-		err := x.p.upstream.has(x.r.Context(), x.caller(), x.rt.name, dgst)
-		if errors.Is(err, verify.ErrNotFound) {
-			return errRefused(http.StatusBadRequest, errcode.ErrorCodeManifestBlobUnknown,
-				"blob %s is not in the repository; push it before the manifest", dgst)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return x.refuse(body, report)
 }
 
 // challenge returns the upstream's challenge to the push itself. The one that
@@ -153,13 +142,13 @@ func (x *exchange) readManifest() (body []byte, release func(), err error) {
 	rc := http.NewResponseController(x.w.ResponseWriter)
 	_ = rc.SetReadDeadline(time.Now().Add(manifestDeadline)) // a ResponseWriter without deadlines has no slow client
 	body, err = io.ReadAll(io.LimitReader(x.r.Body, most+1))
-	_ = rc.SetReadDeadline(time.Time{}) // as above
 	switch {
 	case err != nil:
 		err = errRefused(http.StatusBadRequest, errcode.ErrorCodeManifestInvalid, "the manifest was cut on the way")
 	case int64(len(body)) > most:
 		err = tooLarge
 	default:
+		_ = rc.SetReadDeadline(time.Time{}) // as above
 		x.bodyRead = true
 		err = x.checkReference(body)
 	}
@@ -184,8 +173,12 @@ func (x *exchange) checkReference(body []byte) error {
 // maxErrors bounds the entries of an answer; docker prints each on a line.
 const maxErrors = 8
 
-// refuse makes findings the answer to a push.
-func (x *exchange) refuse(manifest digest.Digest, bad []verify.Finding) error {
+// refuse makes a report the answer to a push, and keeps it for those who follow
+// the answer's link.
+func (x *exchange) refuse(body []byte, report verify.Report) error {
+	manifest := digest.FromBytes(body)
+	x.p.refused.add(refusal{refusalKey{x.rt.name, manifest}, x.r.Header.Get("Content-Type"), report})
+	bad := x.p.cfg.Policy.Rejections(report.Findings)
 	e := &httpError{status: http.StatusBadRequest}
 	code := errcode.ErrorCodeManifestInvalid
 	switch {
@@ -244,7 +237,7 @@ func (x *exchange) logFinding(log func(string, ...zap.Field), what string, f ver
 	log(what,
 		zap.String("mode", string(x.p.cfg.Mode)),
 		zap.String("vars.name", x.rt.name),
-		zap.String("vars.reference", x.rt.reference),
+		zap.String("vars.reference", oneLine(x.rt.reference, maxField)),
 		zap.String("diffid.reason", string(f.Reason)),
 		zap.String("diffid.cause", string(f.Cause)),
 		zap.Int("diffid.layer", f.Layer),
@@ -262,7 +255,7 @@ const maxWarnings = 4096
 func setWarnings(h http.Header, messages []string) {
 	total := 0
 	for _, m := range messages {
-		m = strings.NewReplacer(`"`, "'", `\`, "/", "%", " ").Replace(printable(m))
+		m = strings.NewReplacer(`"`, "'", `\`, "/", "%", " ").Replace(oneLine(m, maxWarnings))
 		line := `299 - "` + m + `"`
 		if total += len(line) + len("Warning: \r\n"); total > maxWarnings {
 			return
@@ -290,12 +283,23 @@ func (r repository) Config(ctx context.Context, desc ocispec.Descriptor) ([]byte
 	return data, err
 }
 
+// held returns nil unless the registry neither holds a layer nor will look for
+// it: one that may come from elsewhere it takes on trust. What is known of its
+// digest may then be the secret of another repository.
+func (r repository) held(ctx context.Context, desc ocispec.Descriptor) error {
+	if len(desc.URLs) == 0 && !strings.Contains(desc.MediaType, ".foreign.") && !strings.Contains(desc.MediaType, ".nondistributable.") {
+		return nil
+	}
+	return r.p.upstream.has(ctx, r.caller, r.name, desc.Digest)
+}
+
 // pushed is the repository that a manifest is being pushed to: what passed a
-// moment ago need not be fetched, and what is unknown is hashed.
+// moment ago need not be fetched, and what is unknown is hashed. It may tell
+// of blobs that the caller cannot read.
 type pushed struct{ repository }
 
 // Config implements verify.Blobs.
-func (r *pushed) Config(ctx context.Context, desc ocispec.Descriptor) ([]byte, error) {
+func (r pushed) Config(ctx context.Context, desc ocispec.Descriptor) ([]byte, error) {
 	if data := r.p.small.get(desc.Digest); data != nil {
 		return data, nil
 	}
@@ -307,12 +311,36 @@ func (r *pushed) Config(ctx context.Context, desc ocispec.Descriptor) ([]byte, e
 }
 
 // Fact implements verify.Blobs.
-func (r *pushed) Fact(ctx context.Context, desc ocispec.Descriptor) (verify.Fact, error) {
+func (r pushed) Fact(ctx context.Context, desc ocispec.Descriptor) (verify.Fact, error) {
+	if err := r.held(ctx, desc); err != nil {
+		return verify.Fact{}, err
+	}
 	return r.fact(ctx, desc.Digest)
 }
 
-func (r *pushed) fact(ctx context.Context, dgst digest.Digest) (verify.Fact, error) {
+func (r pushed) fact(ctx context.Context, dgst digest.Digest) (verify.Fact, error) {
 	return r.p.ledger.fact(ctx, dgst, func(ctx context.Context) (verify.Fact, error) {
 		return r.p.upstream.hash(ctx, r.caller, r.name, dgst)
 	})
+}
+
+// readable is a pushed that tells of nothing which the caller cannot read. A
+// refusal is worded by it: otherwise a manifest with guesses in it would make
+// the DiffID index an oracle for blobs of other repositories.
+type readable struct{ pushed }
+
+// Config implements verify.Blobs.
+func (r readable) Config(ctx context.Context, desc ocispec.Descriptor) ([]byte, error) {
+	if err := r.p.upstream.has(ctx, r.caller, r.name, desc.Digest); err != nil {
+		return nil, err
+	}
+	return r.pushed.Config(ctx, desc)
+}
+
+// Fact implements verify.Blobs.
+func (r readable) Fact(ctx context.Context, desc ocispec.Descriptor) (verify.Fact, error) {
+	if err := r.p.upstream.has(ctx, r.caller, r.name, desc.Digest); err != nil {
+		return verify.Fact{}, err
+	}
+	return r.fact(ctx, desc.Digest)
 }

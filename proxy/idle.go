@@ -14,17 +14,21 @@ const transferIdle = 5 * time.Minute
 // An idleWatch pushes the connection's deadlines ahead of a transfer that
 // makes progress.
 type idleWatch struct {
+	w  *recorder
 	rc *http.ResponseController
 
-	mu      sync.Mutex // guards stopped against a body read that outlives the handler
+	mu      sync.Mutex // guards the rest against a body read that outlives the handler
 	stopped bool
+	left    int64 // bytes of the body to come; 0 after its end, negative when unknown
+	failed  error // what reading the body ended with, other than io.EOF
 }
 
 // watchIdle wraps the body and the response of x. stop must be called before
 // the handler returns.
 func watchIdle(x *exchange) *idleWatch {
-	i := &idleWatch{rc: http.NewResponseController(x.w.ResponseWriter)}
+	i := &idleWatch{w: x.w, rc: http.NewResponseController(x.w.ResponseWriter)}
 	if x.r.Body != nil && x.r.ContentLength != 0 {
+		i.left = x.r.ContentLength
 		x.r.Body = &idleBody{ReadCloser: x.r.Body, watch: i}
 	}
 	x.w.beforeWrite = i.beforeWrite
@@ -44,13 +48,37 @@ func (i *idleWatch) readDeadline(t time.Time) {
 	}
 }
 
-// stop takes the deadlines off, for the next request on the connection.
+// stop takes the deadlines off, for the next request on the connection. The
+// server may still read what is left of the body, and sets its own deadlines
+// after that.
 func (i *idleWatch) stop() {
-	i.readDeadline(time.Time{})
+	i.readDeadline(time.Now().Add(transferIdle))
 	i.mu.Lock()
 	i.stopped = true
 	i.mu.Unlock()
+	i.w.beforeWrite = nil
 	_ = i.rc.SetWriteDeadline(time.Time{}) // as above
+}
+
+// bodyRead takes note of what a read of the body returned.
+func (i *idleWatch) bodyRead(n int, err error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.left -= int64(n)
+	if err != nil {
+		i.left = 0
+	}
+	if err != nil && err != io.EOF {
+		i.failed = err
+	}
+}
+
+// body returns whether the client may still be sending, and what kept its body
+// from being read to the end.
+func (i *idleWatch) body() (unread bool, failed error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.left != 0, i.failed
 }
 
 // An idleBody is a request body whose every read may take transferIdle.
@@ -67,5 +95,6 @@ func (b *idleBody) Read(p []byte) (int, error) {
 		// connection; a deadline there would look like a client gone.
 		b.watch.readDeadline(time.Time{})
 	}
+	b.watch.bodyRead(n, err)
 	return n, err
 }

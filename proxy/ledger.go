@@ -161,7 +161,10 @@ func (l *ledger) fetch(fetch func(context.Context) (verify.Fact, error)) (verify
 	defer func() { <-l.slots }()
 	began := time.Now()
 	fact, err := fetch(l.ctx)
-	if err != nil {
+	switch {
+	case err != nil && l.ctx.Err() != nil:
+		return verify.Fact{}, errClosed
+	case err != nil:
 		return verify.Fact{}, err
 	}
 	l.metrics.fetchSeconds.Observe(time.Since(began).Seconds())

@@ -229,8 +229,14 @@ type exchange struct {
 
 func (p *Proxy) newExchange(w http.ResponseWriter, r *http.Request) *exchange {
 	p.cfg.Metrics.inFlight.Inc()
+	if !r.ProtoAtLeast(1, 1) {
+		// A chunked body is not seen in HTTP/1.0, and would be the next request.
+		w.Header().Set("Connection", "close")
+	}
 	rec := &recorder{ResponseWriter: w}
-	return &exchange{p: p, w: rec, r: r, began: time.Now()}
+	// A copy, because its body may be wrapped: the server must know its own to
+	// see whether the client still waits to be asked for it.
+	return &exchange{p: p, w: rec, r: r.WithContext(r.Context()), began: time.Now()}
 }
 
 func (x *exchange) serve() error {

@@ -54,6 +54,9 @@ func (x *exchange) writeJSON(v any) {
 	x.write(append(body, '\n'))
 }
 
+// maxField bounds what a line of the log takes of others' text.
+const maxField = 2048
+
 // finish writes the access log line and the metrics of an exchange. It runs
 // also when the answer is being cut.
 func (x *exchange) finish() {
@@ -71,27 +74,27 @@ func (x *exchange) finish() {
 	fields := []zap.Field{
 		zap.String("route", kind),
 		zap.String("http.request.method", printable(x.r.Method)),
-		zap.String("http.request.uri", printable(x.r.URL.EscapedPath())),
+		zap.String("http.request.uri", oneLine(x.r.URL.EscapedPath(), maxField)),
 		zap.String("http.request.remoteaddr", x.r.RemoteAddr),
-		zap.String("http.request.useragent", printable(x.r.UserAgent())),
+		zap.String("http.request.useragent", oneLine(x.r.UserAgent(), maxField)),
 		zap.Int("http.response.status", x.w.status),
 		zap.Int64("http.response.written", x.w.bytes),
 		zap.Duration("http.response.duration", took),
 	}
 	if x.rt.name != "" {
-		fields = append(fields, zap.String("vars.name", x.rt.name))
+		fields = append(fields, zap.String("vars.name", oneLine(x.rt.name, maxField)))
 	}
 	if x.rt.reference != "" {
-		fields = append(fields, zap.String("vars.reference", x.rt.reference))
+		fields = append(fields, zap.String("vars.reference", oneLine(x.rt.reference, maxField)))
 	}
 	if x.rt.digest != "" {
-		fields = append(fields, zap.String("vars.digest", printable(x.rt.digest)))
+		fields = append(fields, zap.String("vars.digest", oneLine(x.rt.digest, maxField)))
 	}
 	if x.verdict != "" {
 		fields = append(fields, zap.String("verdict", string(x.verdict)))
 	}
 	if x.err != nil {
-		fields = append(fields, zap.String("error", printable(x.err.Error())))
+		fields = append(fields, zap.String("error", oneLine(x.err.Error(), maxField)))
 	}
 	x.p.cfg.Log.Info("request", fields...)
 }

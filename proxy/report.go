@@ -90,14 +90,15 @@ func getReport(x *exchange) error {
 }
 
 func (x *exchange) report() error {
-	if _, err := negotiate(x.r, typeJSON, typeV1); err != nil {
+	t, err := negotiate(x.r, typeJSON, typeV1)
+	if err != nil {
 		return err
 	}
 	repo := stored{repository: x.repository(), fetch: x.fetchWanted()}
 	ctx := x.r.Context()
 	m, err := repo.manifest(ctx, x.rt.reference)
 	if errors.Is(err, verify.ErrNotFound) {
-		return x.refusedReport()
+		return x.refusedReport(t)
 	}
 	if err != nil {
 		return err
@@ -107,7 +108,7 @@ func (x *exchange) report() error {
 		return err
 	}
 	x.verdict = out.Verdict
-	x.sendETagged(typeJSON, "private, no-cache", encodeJSON(out))
+	x.sendETagged(t, "private, no-cache", encodeJSON(out))
 	return nil
 }
 
@@ -118,17 +119,20 @@ func unknownManifest() error {
 }
 
 // refusedReport answers for a manifest that the gate refused and the registry
-// therefore does not have. Who may read its config may know.
-func (x *exchange) refusedReport() error {
+// therefore does not have. Who may read its config may know; when it names
+// none, nothing is told but what the manifest itself says.
+func (x *exchange) refusedReport(contentType string) error {
 	dgst, err := digest.Parse(x.rt.reference)
 	if err != nil {
 		return unknownManifest()
 	}
 	old, ok := x.p.refused.get(x.rt.name, dgst)
-	if !ok || old.report.Config == "" {
+	if !ok {
 		return unknownManifest()
 	}
-	err = x.p.upstream.has(x.r.Context(), x.caller(), x.rt.name, old.report.Config)
+	if old.report.Config != "" {
+		err = x.p.upstream.has(x.r.Context(), x.caller(), x.rt.name, old.report.Config)
+	}
 	switch {
 	case errors.Is(err, verify.ErrNotFound):
 		return unknownManifest()
@@ -137,7 +141,7 @@ func (x *exchange) refusedReport() error {
 	}
 	out := newImageReport(x.rt.name, x.rt.reference, manifest{digest: dgst, contentType: old.contentType}, old.report, x.p.cfg.Policy)
 	x.verdict = out.Verdict
-	x.sendETagged(typeJSON, "private, no-cache", encodeJSON(out))
+	x.sendETagged(contentType, "private, no-cache", encodeJSON(out))
 	return nil
 }
 
@@ -166,12 +170,13 @@ type stored struct {
 // Fact implements verify.Blobs.
 func (s stored) Fact(ctx context.Context, desc ocispec.Descriptor) (verify.Fact, error) {
 	if s.fetch {
-		return (&pushed{s.repository}).Fact(ctx, desc)
+		return pushed{s.repository}.Fact(ctx, desc)
 	}
-	if f, ok := s.p.ledger.known(ctx, desc.Digest); ok {
-		return f, nil
+	f, ok := s.p.ledger.known(ctx, desc.Digest)
+	if !ok {
+		return verify.Fact{}, verify.ErrUnknown
 	}
-	return verify.Fact{}, verify.ErrUnknown
+	return f, s.held(ctx, desc)
 }
 
 // manifest reads a manifest from the registry.
@@ -213,6 +218,9 @@ func (s stored) report(ctx context.Context, m manifest, ref, wanted string) (ima
 		for _, d := range parsed.Manifests {
 			if p := platform(d.Platform); p == wanted || strings.HasPrefix(p, wanted+"/") {
 				child, err := s.manifest(ctx, d.Digest.String())
+				if errors.Is(err, verify.ErrNotFound) {
+					return imageReport{}, unknownManifest()
+				}
 				if err != nil {
 					return imageReport{}, err
 				}
@@ -221,7 +229,7 @@ func (s stored) report(ctx context.Context, m manifest, ref, wanted string) (ima
 		}
 		return imageReport{}, errRefused(http.StatusNotFound, errcode.ErrorCodeManifestUnknown, "the image index has no image for %s", printable(wanted))
 	}
-	out := imageReport{Name: s.name, Reference: ref, Digest: m.digest, MediaType: m.contentType, Verdict: verify.Match}
+	out := imageReport{Name: s.name, Reference: ref, Digest: m.digest, MediaType: m.contentType, Verdict: verify.NotAnImage}
 	for i, d := range parsed.Manifests {
 		c := childReport{Digest: d.Digest, Platform: platform(d.Platform), Verdict: verify.Unverified}
 		if i < maxBatch { // of more children only the digests are told

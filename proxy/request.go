@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"mime"
 	"net/http"
 	"net/url"
 	"slices"
@@ -19,8 +18,8 @@ var single = []string{"Authorization", "Content-Type", "Content-Range", "Content
 
 // harmless are the tokens of a Connection header that take away nothing that
 // was judged by: every other token names a header that the next hop will not
-// see.
-var harmless = []string{"close", "keep-alive", "upgrade", "te"}
+// see. Clients that would like HTTP/2 send the last; an empty one is nothing.
+var harmless = []string{"close", "keep-alive", "upgrade", "te", "http2-settings", ""}
 
 // checkRequest refuses requests that the upstream may read differently than we
 // do: methods that tunnel, headers that appear twice or are stripped on the
@@ -28,6 +27,9 @@ var harmless = []string{"close", "keep-alive", "upgrade", "te"}
 func checkRequest(r *http.Request) error {
 	if !slices.Contains(knownMethods, r.Method) {
 		return errRefused(http.StatusMethodNotAllowed, errcode.ErrorCodeUnsupported, "method %s is not supported", printable(r.Method))
+	}
+	if r.ProtoMajor == 1 && r.ProtoMinor > 1 {
+		return errRefused(http.StatusHTTPVersionNotSupported, errcode.ErrorCodeUnsupported, "%s is not supported", printable(r.Proto))
 	}
 	if !strings.HasPrefix(r.URL.Path, "/") {
 		return errBadRequest("the request target must be a path")
@@ -44,10 +46,10 @@ func checkRequest(r *http.Request) error {
 			}
 		}
 	}
+	if r.ContentLength != 0 && (isRead(r.Method) || r.Method == http.MethodDelete) {
+		return errBadRequest("%s with a body", r.Method)
+	}
 	if isRead(r.Method) {
-		if r.ContentLength != 0 && r.Method != http.MethodOptions {
-			return errBadRequest("%s with a body", r.Method)
-		}
 		return nil
 	}
 	return checkWrite(r)
@@ -67,18 +69,22 @@ func checkWrite(r *http.Request) error {
 		}
 	}
 	// distribution reads digest, mount and from with FormValue, so a form in
-	// the body would override the query.
-	t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err == nil && r.ContentLength != 0 && (t == "application/x-www-form-urlencoded" || t == "multipart/form-data") {
+	// the body would override the query. It does so whatever the parameters of
+	// the type are.
+	t, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
+	t = strings.ToLower(strings.TrimSpace(t))
+	if r.ContentLength != 0 && (t == "application/x-www-form-urlencoded" || t == "multipart/form-data") {
 		return errRefused(http.StatusUnsupportedMediaType, errcode.ErrorCodeUnsupported,
 			"a body of type %s would override the query; send Content-Type: application/octet-stream", t)
 	}
 	return nil
 }
 
-// printable makes text that a client sent fit for one line of a message.
-func printable(s string) string {
-	const most = 120
+// printable makes text that a client sent fit for a place in a message.
+func printable(s string) string { return oneLine(s, 120) }
+
+// oneLine makes text of others fit for one line of at most so many bytes.
+func oneLine(s string, most int) string {
 	s = strings.Map(func(c rune) rune {
 		if c < ' ' || c > '~' {
 			return '?'

@@ -93,12 +93,13 @@ func newRouter() *router {
 	r := v2.RouterWithPrefix("")
 	repo := "/v2/{name:" + reference.NameRegexp.String() + "}"
 	dgst := "{digest:" + digest.DigestRegexp.String() + "}"
+	segment := "{digest:[!-.0-~]+}" // to say that it is no digest is for the handler
 	ref := "{reference:" + reference.TagRegexp.String() + "|" + digest.DigestRegexp.String() + "}"
 	for _, own := range []struct{ name, path string }{
 		{routeReferrers, repo + "/referrers/" + dgst},
 		{routeDiffIDs, "/v2/_diffids"},
-		{routeDiffID, "/v2/_diffids/" + dgst},
-		{routeRepoBlob, repo + "/_diffids/blobs/" + dgst},
+		{routeDiffID, "/v2/_diffids/" + segment},
+		{routeRepoBlob, repo + "/_diffids/blobs/" + segment},
 		{routeRepoManifest, repo + "/_diffids/manifests/" + ref},
 		{routeDiscover, "/v2/_oci/ext/discover"},
 		// Upload sessions of other registries use more characters than

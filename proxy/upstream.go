@@ -93,14 +93,14 @@ func (u *upstream) follow(ctx context.Context, res *http.Response) (*http.Respon
 		to, err := res.Location()
 		drain(res)
 		if err != nil {
-			return nil, fmt.Errorf("redirect of the upstream: %w", err)
+			return nil, fmt.Errorf("redirect of the upstream: %w", withoutURL(err))
 		}
 		if to.Scheme != "https" && (to.Scheme != "http" || from.Scheme == "https") {
 			return nil, fmt.Errorf("redirect of the upstream to a %s URL is not followed", to.Scheme)
 		}
 		req, err := http.NewRequestWithContext(ctx, res.Request.Method, to.String(), nil)
 		if err != nil {
-			return nil, err
+			return nil, withoutURL(err)
 		}
 		req.Header.Set("User-Agent", "diffgate")
 		if res, err = u.storage.RoundTrip(req); err != nil {
@@ -155,7 +155,7 @@ func answerError(res *http.Response) error {
 		}
 		return &upstreamError{status: res.StatusCode, header: res.Header, body: body}
 	}
-	return fmt.Errorf("the upstream answered %d %s", res.StatusCode, http.StatusText(res.StatusCode))
+	return fmt.Errorf("%w %d %s", errAnswer, res.StatusCode, http.StatusText(res.StatusCode))
 }
 
 func blobPath(repo string, dgst digest.Digest) string {

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/pprof"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -52,13 +53,24 @@ func New(cfg Config) http.Handler {
 func (cfg Config) ready(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), checkTimeout)
 	defer cancel()
-	status, results := http.StatusOK, map[string]string{}
-	for name, check := range cfg.Checks {
-		results[name] = "ok"
-		if err := check(ctx); err != nil {
-			status, results[name] = http.StatusServiceUnavailable, err.Error()
-		}
+	var (
+		wg      sync.WaitGroup
+		mu      sync.Mutex // guards the rest
+		status  = http.StatusOK
+		results = map[string]string{}
+	)
+	for name, check := range cfg.Checks { // at once, so that one that hangs fails alone
+		wg.Go(func() {
+			err := check(ctx)
+			mu.Lock()
+			defer mu.Unlock()
+			results[name] = "ok"
+			if err != nil {
+				status, results[name] = http.StatusServiceUnavailable, err.Error()
+			}
+		})
 	}
+	wg.Wait()
 	answer(w, status, results)
 }
 

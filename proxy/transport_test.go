@@ -1,0 +1,161 @@
+package proxy_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"io"
+	"log"
+	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"diffgate/proxy"
+)
+
+// An upstream that is reached through TLS is who it says it is, or is not
+// spoken to.
+func TestTransportTLS(t *testing.T) {
+	t.Parallel()
+	upstream := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if len(r.TLS.PeerCertificates) > 0 {
+			w.Header().Set("Client-Name", r.TLS.PeerCertificates[0].Subject.CommonName)
+		}
+	}))
+	upstream.Config.ErrorLog = log.New(io.Discard, "", 0) // of handshakes that fail
+	upstream.TLS = &tls.Config{ClientAuth: tls.RequestClientCert}
+	upstream.StartTLS()
+	t.Cleanup(upstream.Close)
+
+	authority := writePEM(t, "CERTIFICATE", upstream.Certificate().Raw)
+	strangerCert, strangerKey := newCertificate(t, "stranger")
+	tests := []struct {
+		name   string
+		config proxy.TransportConfig
+		status int
+		client string // whose certificate the upstream sees
+	}{
+		{"the right authority", proxy.TransportConfig{RootCAs: []string{authority}}, 200, ""},
+		{"one of several authorities", proxy.TransportConfig{RootCAs: []string{strangerCert, authority}}, 200, ""},
+		{"the authorities of the system", proxy.TransportConfig{}, 502, ""},
+		{"another authority", proxy.TransportConfig{RootCAs: []string{strangerCert}}, 502, ""},
+		{"whoever it is", proxy.TransportConfig{Insecure: true}, 200, ""},
+		{"with a certificate of our own", proxy.TransportConfig{RootCAs: []string{authority}, Certificate: strangerCert, Key: strangerKey}, 200, "stranger"},
+	}
+	for _, tt := range tests {
+		transport, err := proxy.NewTransport(tt.config)
+		if err != nil {
+			t.Fatalf("%s: %v", tt.name, err)
+		}
+		p := newProxy(t, upstream.URL, func(c *proxy.Config) { c.Transport = transport })
+		a := do(t, http.MethodGet, p.URL+"/v2/", nil)
+		if a.Status != tt.status || a.Header.Get("Client-Name") != tt.client {
+			t.Errorf("%s: got %d, and the upstream saw the certificate of %q; want %d, %q",
+				tt.name, a.Status, a.Header.Get("Client-Name"), tt.status, tt.client)
+		}
+		if strings.Contains(string(a.Body), "x509") {
+			t.Errorf("%s: the client is told %s, which is for the log", tt.name, a.Body)
+		}
+		transport.CloseIdleConnections()
+	}
+}
+
+// What is wrong with a file is told with its name.
+func TestTransportFiles(t *testing.T) {
+	t.Parallel()
+	cert, key := newCertificate(t, "client")
+	_, otherKey := newCertificate(t, "other")
+	missing := filepath.Join(t.TempDir(), "missing.pem")
+	text := filepath.Join(t.TempDir(), "text.pem")
+	if err := os.WriteFile(text, []byte("no certificate"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		name   string
+		config proxy.TransportConfig
+		named  string // file that the error names
+	}{
+		{"no such authority", proxy.TransportConfig{RootCAs: []string{cert, missing}}, missing},
+		{"an authority that is no certificate", proxy.TransportConfig{RootCAs: []string{text}}, text},
+		{"no such certificate", proxy.TransportConfig{Certificate: missing, Key: key}, missing},
+		{"no such key", proxy.TransportConfig{Certificate: cert, Key: missing}, missing},
+		{"a certificate without a key", proxy.TransportConfig{Certificate: cert}, cert},
+		{"a key without a certificate", proxy.TransportConfig{Key: key}, key},
+		{"somebody else's key", proxy.TransportConfig{Certificate: cert, Key: otherKey}, otherKey},
+	}
+	for _, tt := range tests {
+		_, err := proxy.NewTransport(tt.config)
+		if err == nil || !strings.Contains(err.Error(), tt.named) {
+			t.Errorf("%s: got error %v, want one that names %s", tt.name, err, tt.named)
+		}
+	}
+}
+
+// An upstream that answers with what is no HTTP cannot be relayed.
+func TestTransportGarbage(t *testing.T) {
+	t.Parallel()
+	tests := []struct{ name, answer string }{
+		{"no HTTP", "SSH-2.0-OpenSSH_9.2\r\n"},
+		{"nothing", ""},
+		{"two lengths", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"},
+		{"an unknown transfer encoding", "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nab"},
+		{"a header without a colon", "HTTP/1.1 200 OK\r\nnothing\r\n\r\n"},
+		{"a header that does not end", "HTTP/1.1 200 OK\r\nX: y\r\n"},
+		{"a status of no number", "HTTP/1.1 abc OK\r\n\r\n"},
+	}
+	for _, tt := range tests {
+		upstream := newUpstream(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			c, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_, _ = io.WriteString(c, tt.answer)
+			c.Close()
+		}))
+		p := newProxy(t, upstream.URL, nil)
+		a := do(t, http.MethodDelete, p.URL+"/v2/a/manifests/t", nil)
+		if a.Status != http.StatusBadGateway || a.codes() != "UNAVAILABLE" {
+			t.Errorf("%s: got %d %s, want 502 UNAVAILABLE", tt.name, a.Status, a.Body)
+		}
+	}
+}
+
+// newCertificate writes a certificate that signed itself, and its key.
+func newCertificate(t *testing.T, name string) (cert, key string) {
+	t.Helper()
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &k.PublicKey, k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return writePEM(t, "CERTIFICATE", der), writePEM(t, "PRIVATE KEY", keyDER)
+}
+
+// writePEM writes a file with one PEM block and returns its name.
+func writePEM(t *testing.T, kind string, der []byte) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "block.pem")
+	if err := os.WriteFile(name, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
