@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"go.uber.org/zap"
 
 	"diffgate/cmd/proxy/embedded"
 	"diffgate/cmd/proxy/settings"
@@ -115,14 +116,14 @@ func startRegistry2(t *testing.T) string {
 
 func startRegistry3(t *testing.T) string {
 	t.Helper()
-	app, err := embedded.New(t.TempDir())
+	registry, err := embedded.Open(t.TempDir(), zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := httptest.NewServer(app)
+	srv := httptest.NewServer(registry.Handler())
 	t.Cleanup(func() {
 		srv.Close()
-		if err := app.Shutdown(); err != nil {
+		if err := registry.Close(); err != nil {
 			t.Error(err)
 		}
 	})

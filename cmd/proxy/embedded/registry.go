@@ -33,7 +33,7 @@ type Registry struct {
 // need be. Two processes may not use one directory at the same time, which
 // nothing here prevents.
 func Open(dir string, log *zap.Logger) (*Registry, error) {
-	app, err := New(dir)
+	app, err := open(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -43,8 +43,8 @@ func Open(dir string, log *zap.Logger) (*Registry, error) {
 	return r, nil
 }
 
-// New returns the registry's handlers alone, over the files below dir.
-func New(dir string) (*handlers.App, error) {
+// open returns distribution's handlers over the files below dir.
+func open(dir string) (*handlers.App, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
@@ -85,6 +85,9 @@ func (r *Registry) URL() *url.URL { return &url.URL{Scheme: "http", Host: "embed
 func (r *Registry) Dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	return r.listener.dial(ctx)
 }
+
+// Handler is the registry without the connections in memory.
+func (r *Registry) Handler() http.Handler { return r.app }
 
 // Close ends all requests and waits for the server.
 func (r *Registry) Close() error {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/http"
 	"net/url"
 
 	"go.uber.org/zap"
@@ -24,6 +25,9 @@ func (*Registry) URL() *url.URL { return nil }
 
 // Dial is never called: there is no Registry.
 func (*Registry) Dial(context.Context, string, string) (net.Conn, error) { return nil, net.ErrClosed }
+
+// Handler is never called: there is no Registry.
+func (*Registry) Handler() http.Handler { return http.NotFoundHandler() }
 
 // Close does nothing.
 func (*Registry) Close() error { return nil }
