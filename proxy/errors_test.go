@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"diffgate/proxy"
+	"diffgate/verify/index"
 	"diffgate/verify/verifytest"
 )
 
@@ -115,9 +117,7 @@ func pushManifest(t testing.TB, base string, img verifytest.Image) answer {
 // An upstream that is not there is named as the reason, to every question.
 func TestUpstreamThatIsGone(t *testing.T) {
 	t.Parallel()
-	reg := newRegistry(t)
-	p := newProxy(t, reg.URL, nil)
-	reg.Close()
+	p := newProxy(t, "http://127.0.0.1:1", nil)
 	img := verifytest.Honest(1)
 	mediaType, manifest := img.Manifest()
 	dgst := img.Layers[0].Digest().String()
@@ -198,4 +198,27 @@ func TestConfigSizes(t *testing.T) {
 			t.Errorf("a config of %d bytes: got %d %s, want %d %s", len(tt.image.Config()), got.Status, got.Body, tt.status, tt.body)
 		}
 	}
+}
+
+// A Proxy that lacks a part is not made, and the error names the part.
+func TestNewNamesWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	upstream := &url.URL{Scheme: "http", Host: "127.0.0.1:1"}
+	for _, tt := range []struct {
+		cfg  proxy.Config
+		want string
+	}{
+		{proxy.Config{Index: index.NewMemory()}, "proxy: no upstream URL"},
+		{proxy.Config{Index: index.NewMemory(), Upstream: &url.URL{Path: "/v2"}}, "proxy: no upstream URL"},
+		{proxy.Config{Upstream: upstream}, "proxy: no DiffID index"},
+	} {
+		if _, err := proxy.New(tt.cfg); err == nil || err.Error() != tt.want {
+			t.Errorf("got %v, want %s", err, tt.want)
+		}
+	}
+	p, err := proxy.New(proxy.Config{Index: index.NewMemory(), Upstream: upstream})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Close()
 }

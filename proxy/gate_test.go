@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -32,6 +34,7 @@ func TestHonestImages(t *testing.T) {
 		{"OCI, uncompressed", verifytest.NewImage(tar)},
 		{"OCI, each layer otherwise", verifytest.NewImage(gz, tar, zst)},
 		{"OCI, one layer twice", verifytest.NewImage(gz, tar, gz)},
+		{"OCI, one layer a thousand times", verifytest.NewImage(slices.Repeat([]verifytest.Layer{gz}, 1000)...)},
 		{"OCI, one diff_id under two digests", verifytest.NewImage(tar, zst)},
 		{"OCI, no layers", verifytest.NewImage()},
 		{"Docker, gzip", verifytest.Honest(3).Docker()},
@@ -324,5 +327,37 @@ func TestAnHonestPushCostsNothing(t *testing.T) {
 	want := []string{fmt.Sprintf("PUT /v2/app/manifests/1.4 len=%d", len(body))}
 	if diff := cmp.Diff(want, requests.take()); diff != "" {
 		t.Errorf("requests at the upstream (-want +got):\n%s", diff)
+	}
+}
+
+// Of two pushes of one tag at once, one of them a lie, the lie is never stored:
+// what is forwarded is what was judged.
+func TestTruthAndLieAtOnce(t *testing.T) {
+	t.Parallel()
+	reg := newRegistry(t)
+	p := newProxy(t, reg.URL, nil)
+	honest := verifytest.Honest(2)
+	lie := verifytest.Swapped(honest)
+	pushBlobs(t, p.URL, "app", honest)
+	pushBlobs(t, p.URL, "app", lie)
+	var wg sync.WaitGroup
+	for img, want := range map[*verifytest.Image]int{&honest: http.StatusCreated, &lie: http.StatusBadRequest} {
+		for range 4 {
+			wg.Go(func() {
+				for range 25 {
+					if got := pushManifest(t, p.URL, *img); got.Status != want {
+						t.Errorf("got %d %s, want %d", got.Status, got.Body, want)
+					}
+				}
+			})
+		}
+	}
+	wg.Wait()
+	_, body := honest.Manifest()
+	if diff := cmp.Diff(body, storedManifest(t, reg.URL, "app", "1.4")); diff != "" {
+		t.Errorf("the manifest at the upstream (-true +stored):\n%s", diff)
+	}
+	if storedManifest(t, reg.URL, "app", lie.Digest().String()) != nil {
+		t.Error("the upstream holds the lie")
 	}
 }

@@ -219,7 +219,7 @@ func TestGuessesLearnNothing(t *testing.T) {
 	own := verifytest.GzipLayer(verifytest.Tar("bob", "bob\n"))
 	bob := user("bob")
 	bob.push(t, p.URL, repoBob, own.Blob)
-	foreign := "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip" //nolint:misspell // its name
+	foreign := "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
 	for _, tt := range []struct {
 		is    string
 		claim func(diffID string) []string // the diff_ids of the config

@@ -123,7 +123,7 @@ func pushBlobs(t testing.TB, base, repo string, img verifytest.Image) {
 	}
 }
 
-// stored returns the manifest that a registry holds, or nil.
+// storedManifest returns the manifest that a registry holds, or nil.
 func storedManifest(t testing.TB, base, repo, reference string) []byte {
 	t.Helper()
 	a := do(t, http.MethodGet, base+"/v2/"+repo+"/manifests/"+reference, nil, "Accept", "*/*",

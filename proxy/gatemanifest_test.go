@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -236,24 +237,31 @@ func TestManifestByDigest(t *testing.T) {
 		body      []byte
 		status    int
 		codes     string
+		forwarded bool
 	}{
-		{"its own digest", img.Digest(), mediaType, body, http.StatusCreated, ""},
-		{"that of another manifest", other.Digest(), mediaType, body, http.StatusBadRequest, "DIGEST_INVALID"},
-		{"its own digest, another manifest", img.Digest(), mediaType, otherBody, http.StatusBadRequest, "DIGEST_INVALID"},
-		{"its own SHA-512 digest", digest.SHA512.FromBytes(body), mediaType, body, http.StatusBadRequest, "DIGEST_INVALID"}, // the registry keeps SHA-256
-		{"the SHA-512 digest of another", digest.SHA512.FromBytes(otherBody), mediaType, body, http.StatusBadRequest, "DIGEST_INVALID"},
-		{"a lie under its SHA-512 digest", digest.SHA512.FromBytes(lie), lieType, lie, http.StatusBadRequest, "MANIFEST_INVALID"},
+		{"its own digest", img.Digest(), mediaType, body, http.StatusCreated, "", true},
+		{"that of another manifest", other.Digest(), mediaType, body, http.StatusBadRequest, "DIGEST_INVALID", false},
+		{"its own digest, another manifest", img.Digest(), mediaType, otherBody, http.StatusBadRequest, "DIGEST_INVALID", false},
+		{"its own SHA-512 digest", digest.SHA512.FromBytes(body), mediaType, body, http.StatusBadRequest, "DIGEST_INVALID", true}, // the registry keeps SHA-256
+		{"the SHA-512 digest of another", digest.SHA512.FromBytes(otherBody), mediaType, body, http.StatusBadRequest, "DIGEST_INVALID", false},
+		{"a lie under its SHA-512 digest", digest.SHA512.FromBytes(lie), lieType, lie, http.StatusBadRequest, "MANIFEST_INVALID", false},
 	} {
 		t.Run(tt.is, func(t *testing.T) {
 			t.Parallel()
-			reg := newRegistry(t)
+			requests := recordRequests(newRegistryHandler(t, nil))
+			reg := newUpstream(t, requests)
 			p := newProxy(t, reg.URL, nil)
-			pushBlobs(t, p.URL, "app", other)
-			pushBlobs(t, p.URL, "app", img)
-			pushBlobs(t, p.URL, "app", verifytest.WrongDigit(img))
+			for _, img := range []verifytest.Image{img, other, verifytest.WrongDigit(img)} {
+				pushBlobs(t, p.URL, "app", img)
+			}
+			requests.take()
 			got := putManifest(t, p.URL, "app", tt.reference.String(), tt.mediaType, tt.body)
 			if got.Status != tt.status || got.codes() != tt.codes {
 				t.Errorf("got %d %s, want %d %s", got.Status, got.Body, tt.status, tt.codes)
+			}
+			asked := slices.ContainsFunc(requests.take(), func(line string) bool { return strings.HasPrefix(line, "PUT ") })
+			if asked != tt.forwarded {
+				t.Errorf("the upstream got the manifest: %t, want %t", asked, tt.forwarded)
 			}
 			var want []byte
 			if tt.status == http.StatusCreated {

@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/distribution/distribution/v3/configuration"
 	"github.com/google/go-cmp/cmp"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -266,6 +268,52 @@ func TestContentTypesWithParameters(t *testing.T) {
 		if got := putManifest(t, p.URL, "app", "1.4", contentType, body); got.Status != http.StatusCreated {
 			t.Errorf("the truth as %q: got %d %s, want 201", contentType, got.Status, got.Body)
 		}
+	}
+}
+
+// A foreign layer need not be in the registry. If it is, it is judged; if not,
+// it cannot be, and what its URLs lead to is nobody's word.
+func TestForeignLayers(t *testing.T) {
+	t.Parallel()
+	layer := verifytest.GzipLayer(verifytest.Tar("etc/motd", "hello\n"))
+	layer.MediaType = verifytest.DockerForeign
+	honest := verifytest.NewImage(layer).Docker()
+	for _, tt := range []struct {
+		is     string
+		image  verifytest.Image
+		held   bool
+		policy verify.Policy
+		status int
+		want   string // begin of the warning, or reason
+	}{
+		{"it is held, and as claimed", honest, true, verify.Policy{}, 201, ""},
+		{"it is held, and not as claimed", verifytest.WrongDigit(honest), true, verify.Policy{}, 400, "diff_id_mismatch"},
+		{"it is elsewhere", honest, false, verify.Policy{}, 201, `299 - "unverifiable layer 1 of 1 (`},
+		{"it is elsewhere, whatever is claimed", verifytest.WrongDigit(honest), false, verify.Policy{}, 201, `299 - "unverifiable layer 1 of 1 (`},
+		{"it is elsewhere, in a strict shop", honest, false, verify.Policy{RejectUnverifiable: true}, 400, "unverifiable"},
+	} {
+		t.Run(tt.is, func(t *testing.T) {
+			t.Parallel()
+			mirror := newUpstream(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the URL was fetched") }))
+			reg := newUpstream(t, newRegistryHandler(t, func(c *configuration.Configuration) {
+				c.Validation.Manifests.URLs.Allow = []string{"^http://127.0.0.1:"}
+			}))
+			p := newProxy(t, reg.URL, func(c *proxy.Config) { c.Policy = tt.policy })
+			pushBlob(t, p.URL, "app", tt.image.Config())
+			if tt.held {
+				pushBlob(t, p.URL, "app", layer.Blob)
+			}
+			mediaType, body := tt.image.Manifest()
+			body = bytes.Replace(body, []byte(`"layers":[{`), fmt.Appendf(nil, `"layers":[{"urls":[%q],`, mirror.URL), 1)
+			got := putManifest(t, p.URL, "app", "1.4", mediaType, body)
+			said := strings.Join(got.Header.Values("Warning"), " ")
+			if got.Status == http.StatusBadRequest {
+				said = string(got.errors(t)[0].detail(t).Reason)
+			}
+			if got.Status != tt.status || !strings.HasPrefix(said, tt.want) || tt.want == "" && said != "" {
+				t.Errorf("got %d %s, warnings %q; want %d %q", got.Status, got.Body, said, tt.status, tt.want)
+			}
+		})
 	}
 }
 

@@ -8,11 +8,16 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"diffgate/proxy"
+	"diffgate/verify/index"
 	"diffgate/verify/verifytest"
 )
 
@@ -62,6 +67,7 @@ func TestRefusedManifestThatStalls(t *testing.T) {
 // An upstream that falls silent in the middle of a layer has told neither truth
 // nor lie: 504 after a minute without a byte, however slow the bytes before.
 func TestLayerThatStalls(t *testing.T) {
+	t.Parallel()
 	img := verifytest.Honest(1)
 	layer := img.Layers[0].Blob
 	upstream := func(r *http.Request) (*http.Response, error) {
@@ -74,14 +80,23 @@ func TestLayerThatStalls(t *testing.T) {
 		t.Errorf("unwanted %s %s", r.Method, r.URL)
 		return nil, io.ErrClosedPipe
 	}
-	inBubble(t, upstream, func(t *testing.T, c net.Conn) {
+	synctest.Test(t, func(t *testing.T) {
+		p, err := proxy.New(proxy.Config{
+			Upstream: &url.URL{Scheme: "http", Host: "upstream"}, Index: index.NewMemory(), Transport: roundTrip(upstream),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
 		began := time.Now()
 		mediaType, body := img.Manifest()
-		write(t, c, rawRequest(http.MethodPut, "/v2/app/manifests/1.4", "Content-Type: "+mediaType,
-			fmt.Sprint("Content-Length: ", len(body)), "\r\n"+string(body)))
-		got, err := readRaw(bufio.NewReader(c), http.MethodPut)
-		if err != nil || got.Status != http.StatusGatewayTimeout || got.codes() != "UNAVAILABLE" || got.Header.Get("Retry-After") == "" {
-			t.Errorf("got %d %s, %v; want 504 UNAVAILABLE and Retry-After", got.Status, got.Body, err)
+		r := httptest.NewRequest(http.MethodPut, "/v2/app/manifests/1.4", bytes.NewReader(body))
+		r.Header.Set("Content-Type", mediaType)
+		w := httptest.NewRecorder()
+		p.ServeHTTP(w, r)
+		got := answer{w.Code, w.Header(), w.Body.Bytes()}
+		if got.Status != http.StatusGatewayTimeout || got.codes() != "UNAVAILABLE" || got.Header.Get("Retry-After") == "" {
+			t.Errorf("got %d %s; want 504 UNAVAILABLE and Retry-After", got.Status, got.Body)
 		}
 		want := time.Duration(len(layer)-1)*slowByte + time.Minute
 		if waited := time.Since(began); waited != want {

@@ -14,21 +14,20 @@ const transferIdle = 5 * time.Minute
 // An idleWatch pushes the connection's deadlines ahead of a transfer that
 // makes progress.
 type idleWatch struct {
-	w  *recorder
 	rc *http.ResponseController
 
 	mu      sync.Mutex // guards the rest against a body read that outlives the handler
 	stopped bool
-	left    int64 // bytes of the body to come; 0 after its end, negative when unknown
+	unread  bool  // the client may still be sending
 	failed  error // what reading the body ended with, other than io.EOF
 }
 
 // watchIdle wraps the body and the response of x. stop must be called before
 // the handler returns.
 func watchIdle(x *exchange) *idleWatch {
-	i := &idleWatch{w: x.w, rc: http.NewResponseController(x.w.ResponseWriter)}
+	i := &idleWatch{rc: http.NewResponseController(x.w.ResponseWriter)}
 	if x.r.Body != nil && x.r.ContentLength != 0 {
-		i.left = x.r.ContentLength
+		i.unread = true
 		x.r.Body = &idleBody{ReadCloser: x.r.Body, watch: i}
 	}
 	x.w.beforeWrite = i.beforeWrite
@@ -56,19 +55,15 @@ func (i *idleWatch) stop() {
 	i.mu.Lock()
 	i.stopped = true
 	i.mu.Unlock()
-	i.w.beforeWrite = nil
 	_ = i.rc.SetWriteDeadline(time.Time{}) // as above
 }
 
-// bodyRead takes note of what a read of the body returned.
-func (i *idleWatch) bodyRead(n int, err error) {
+// bodyEnded takes note of what reading the body ended with.
+func (i *idleWatch) bodyEnded(err error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.left -= int64(n)
-	if err != nil {
-		i.left = 0
-	}
-	if err != nil && err != io.EOF {
+	i.unread = false
+	if err != io.EOF {
 		i.failed = err
 	}
 }
@@ -78,7 +73,7 @@ func (i *idleWatch) bodyRead(n int, err error) {
 func (i *idleWatch) body() (unread bool, failed error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return i.left != 0, i.failed
+	return i.unread, i.failed
 }
 
 // An idleBody is a request body whose every read may take transferIdle.
@@ -94,7 +89,7 @@ func (b *idleBody) Read(p []byte) (int, error) {
 		// While the upstream digests the blob the server watches the client's
 		// connection; a deadline there would look like a client gone.
 		b.watch.readDeadline(time.Time{})
+		b.watch.bodyEnded(err)
 	}
-	b.watch.bodyRead(n, err)
 	return n, err
 }

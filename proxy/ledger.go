@@ -143,7 +143,11 @@ func (l *ledger) join(dgst digest.Digest, fetch func(context.Context) (verify.Fa
 	l.work.Add(1)
 	go func() {
 		defer l.work.Done()
-		fact, err := l.fetch(fetch)
+		// Another flight may have landed after the caller looked.
+		fact, err := l.index.Get(l.ctx, dgst)
+		if err != nil {
+			fact, err = l.fetch(fetch)
+		}
 		l.land(dgst, fl, fact, err)
 	}()
 	return fl, true, nil

@@ -2,12 +2,12 @@ package proxy_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -205,6 +205,51 @@ func TestFetchesAtOnce(t *testing.T) {
 	}
 }
 
+// A lateStore is a DiffID index whose first answer is late.
+type lateStore struct {
+	*index.Memory
+	asked, answer chan struct{}
+	answered      atomic.Bool
+}
+
+func (s *lateStore) Get(ctx context.Context, dgst digest.Digest) (verify.Fact, error) {
+	f, err := s.Memory.Get(ctx, dgst)
+	if !s.answered.Swap(true) {
+		close(s.asked)
+		<-s.answer
+	}
+	return f, err
+}
+
+// Nor does a layer cost a second read that became known after the DiffID index
+// was asked for it, but before the answer came.
+func TestOneFetchForTheLate(t *testing.T) {
+	t.Parallel()
+	requests := recordRequests(newRegistryHandler(t, nil))
+	reg := newUpstream(t, requests)
+	store := &lateStore{Memory: index.NewMemory(), asked: make(chan struct{}), answer: make(chan struct{})}
+	p := newProxy(t, reg.URL, func(c *proxy.Config) { c.Index = store })
+	img := verifytest.Honest(1)
+	pushBlobs(t, reg.URL, "app", img)
+	late := put(t, t.Context(), p.URL, "app", img)
+	<-store.asked
+	requests.take()
+	if got := pushManifest(t, p.URL, img); got.Status != http.StatusCreated {
+		t.Errorf("got %d %s, want 201", got.Status, got.Body)
+	}
+	read := fmt.Sprintf("GET /v2/app/blobs/%s len=0", img.Layers[0].Digest())
+	if seen := requests.take(); !slices.Contains(seen, read) {
+		t.Errorf("the upstream was asked %q, not for the layer", seen)
+	}
+	close(store.answer)
+	if got := <-late; got.Status != http.StatusCreated {
+		t.Errorf("got %d %s, want 201", got.Status, got.Body)
+	}
+	if seen := requests.take(); slices.Contains(seen, read) {
+		t.Errorf("the upstream was asked %q, again for the layer", seen)
+	}
+}
+
 // A client that gives up does not stop the fetch: its next try finds the fact.
 func TestFetchOutlivesTheClient(t *testing.T) {
 	t.Parallel()
@@ -260,139 +305,40 @@ func TestFetchFailsForOneOnly(t *testing.T) {
 	}
 }
 
-// While the proxy closes, fetches are dropped: their pushes can be tried again.
+// While the proxy closes, fetches are dropped, also those that wait for their
+// turn: their pushes can be tried again.
 func TestCloseDuringAFetch(t *testing.T) {
 	t.Parallel()
 	d, reg := newDetour(t)
 	p := newProxy(t, reg.URL, func(c *proxy.Config) { c.Fetches = 1 })
-	img := verifytest.Honest(2) // of which one waits for the other
+	img, other := verifytest.Honest(1), verifytest.NewImage(verifytest.GzipLayer(verifytest.Tar("other", "other")))
 	pushBlobs(t, reg.URL, "app", img)
-	hold := holdLayers(d, img.ConfigDigest())
-	first := put(t, t.Context(), p.URL, "app", img)
-	eventually(t, func() bool { return hold.waiting() == 1 && p.metric(t, "diffid_hashers_waiting") == 1 })
-	second := put(t, t.Context(), p.URL, "app", img)
-	eventually(t, func() bool { return p.metric(t, "diffid_http_requests_in_flight") == 2 })
-	p.Proxy.Close()
-	after := put(t, t.Context(), p.URL, "app", img)
+	pushBlobs(t, reg.URL, "other", other)
+	hold := holdLayers(d, img.ConfigDigest(), other.ConfigDigest())
+	fetches := put(t, t.Context(), p.URL, "app", img)
+	eventually(t, func() bool { return hold.waiting() == 1 })
+	waits := put(t, t.Context(), p.URL, "other", other)
+	eventually(t, func() bool { return p.metric(t, "diffid_hashers_waiting") == 1 })
+	joins := put(t, t.Context(), p.URL, "app", img)
+	eventually(t, func() bool { return p.metric(t, "diffid_http_requests_in_flight") == 3 })
+	closed := make(chan struct{})
+	go func() { p.Proxy.Close(); close(closed) }()
+	eventually(t, func() bool {
+		select {
+		case <-closed:
+			return true
+		default:
+			return false
+		}
+	})
+	late := put(t, t.Context(), p.URL, "app", img)
 	const want = `{"errors":[{"code":"UNAVAILABLE","message":"the proxy is shutting down; try again"}]}` + "\n"
-	for i, done := range []<-chan answer{first, second, after} {
+	for is, done := range map[string]<-chan answer{"fetches": fetches, "waits for its turn": waits, "waits for a fetch": joins, "comes late": late} {
 		if got := <-done; got.Status != http.StatusServiceUnavailable || string(got.Body) != want || got.Header.Get("Retry-After") == "" {
-			t.Errorf("push %d: got %d %s, want 503 %s", i+1, got.Status, got.Body, want)
+			t.Errorf("a push that %s: got %d %s, want 503 %s", is, got.Status, got.Body, want)
 		}
 	}
 	if storedManifest(t, reg.URL, "app", "1.4") != nil {
 		t.Error("the upstream holds the manifest")
 	}
-}
-
-// A brokenStore is a DiffID index whose medium fails.
-type brokenStore struct {
-	*index.Memory
-	get, put, query error // in place of an answer, when not nil
-	lists           int   // how often List answers, when not 0
-}
-
-func (s *brokenStore) List(ctx context.Context, after digest.Digest, n int) ([]verify.Fact, error) {
-	if s.lists--; s.lists == 0 {
-		return nil, s.query
-	}
-	return s.Memory.List(ctx, after, n)
-}
-
-func (s *brokenStore) Get(ctx context.Context, dgst digest.Digest) (verify.Fact, error) {
-	if s.get != nil {
-		return verify.Fact{}, s.get
-	}
-	return s.Memory.Get(ctx, dgst)
-}
-
-func (s *brokenStore) Put(ctx context.Context, f verify.Fact) error {
-	if s.put != nil {
-		return s.put
-	}
-	return s.Memory.Put(ctx, f)
-}
-
-func (s *brokenStore) Revision(ctx context.Context) (string, error) {
-	if s.query != nil {
-		return "", s.query
-	}
-	return s.Memory.Revision(ctx)
-}
-
-// A DiffID index that fails costs time, never a right answer.
-func TestIndexThatFails(t *testing.T) {
-	t.Parallel()
-	broken := errors.New("input/output error")
-	for _, tt := range []struct {
-		is     string
-		store  brokenStore
-		metric []string
-		line   string
-	}{
-		{"it cannot be read", brokenStore{get: broken}, []string{"diffid_index_lookups_total", "result", "error"}, "DiffID index cannot be read"},
-		{"it cannot be written", brokenStore{put: broken}, []string{"diffid_index_write_errors_total"}, "DiffID index cannot be written"},
-		{"neither", brokenStore{get: broken, put: broken}, []string{"diffid_index_write_errors_total"}, "DiffID index cannot be read"},
-	} {
-		t.Run(tt.is, func(t *testing.T) {
-			t.Parallel()
-			tt.store.Memory = index.NewMemory()
-			p := newProxy(t, newRegistry(t).URL, func(c *proxy.Config) { c.Index = &tt.store })
-			if got := pushImage(t, p.URL, "app", "1.4", verifytest.Honest(2)); got.Status != http.StatusCreated {
-				t.Errorf("the truth: got %d %s, want 201", got.Status, got.Body)
-			}
-			if got := pushImage(t, p.URL, "app", "1.5", verifytest.WrongDigit(verifytest.Honest(2))); got.Status != http.StatusBadRequest {
-				t.Errorf("a lie: got %d %s, want 400", got.Status, got.Body)
-			}
-			if p.metric(t, tt.metric[0], tt.metric[1:]...) == 0 {
-				t.Errorf("%q counts nothing", tt.metric)
-			}
-			if p.Logs.FilterMessage(tt.line).Len() == 0 {
-				t.Errorf("the log does not say %q", tt.line)
-			}
-		})
-	}
-}
-
-// A fact that contradicts the DiffID index is an alarm: nobody knows what the
-// layer contains, so the push can neither pass nor be called a lie.
-func TestIndexThatContradicts(t *testing.T) {
-	t.Parallel()
-	store := &brokenStore{Memory: index.NewMemory(), put: fmt.Errorf("%w: sha256:1 was gzip, now zstd", verify.ErrConflict)}
-	reg := newRegistry(t)
-	p := newProxy(t, reg.URL, func(c *proxy.Config) { c.Index = store })
-	img := verifytest.Honest(1)
-	pushBlobs(t, reg.URL, "app", img)
-	mediaType, body := img.Manifest()
-	got := putManifest(t, p.URL, "app", "1.4", mediaType, body)
-	if got.Status != http.StatusInternalServerError || got.codes() != "UNAVAILABLE" || !strings.Contains(string(got.Body), "the DiffID index holds another fact") {
-		t.Errorf("got %d %s, want 500 UNAVAILABLE and the reason", got.Status, got.Body)
-	}
-	if n := p.metric(t, "diffid_index_conflicts_total"); n != 1 {
-		t.Errorf("got %v conflicts counted, want 1", n)
-	}
-	if n := p.metric(t, "diffid_manifests_checked_total", "verdict", "error"); n != 1 {
-		t.Errorf("got %v manifests counted as error, want 1", n)
-	}
-	if storedManifest(t, reg.URL, "app", "1.4") != nil {
-		t.Error("the upstream holds the manifest")
-	}
-}
-
-// A fact of the DiffID index is believed; so an old one that is wrong makes the
-// truth a lie, until the index is deleted.
-func TestTheIndexIsBelieved(t *testing.T) {
-	t.Parallel()
-	reg := newRegistry(t)
-	img := verifytest.Honest(1)
-	poisoned := factAbout(t, img.Layers[0].Blob, verify.Pushed)
-	poisoned.Unpacked = digest.FromString("something else")
-	p := newProxy(t, reg.URL, nil)
-	if err := p.Index.Put(t.Context(), poisoned); err != nil {
-		t.Fatal(err)
-	}
-	if got := pushImage(t, p.URL, "app", "1.4", img); got.Status != http.StatusBadRequest {
-		t.Errorf("got %d %s, want 400", got.Status, got.Body)
-	}
-	eventually(t, func() bool { return p.metric(t, "diffid_index_conflicts_total") == 1 }) // the tap saw the truth
 }

@@ -74,7 +74,10 @@ func TestLocation(t *testing.T) {
 // A client of HTTP/1.0 may name no host; a path brings it back too.
 func TestLocationWithoutHost(t *testing.T) {
 	t.Parallel()
-	upstream := newUpstream(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	upstream := newUpstream(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if host, ok := r.Header["X-Forwarded-Host"]; ok {
+			t.Errorf("the upstream is told that the client asked for the host %q", host)
+		}
 		w.Header().Set("Location", "https://registry.example/v2/x?y=z")
 		w.WriteHeader(http.StatusAccepted)
 	}))

@@ -352,3 +352,35 @@ func TestReportOfWhatCannotBeRead(t *testing.T) {
 		}
 	}
 }
+
+// Of an image index with very many children a hundred are judged; the others
+// are told to be unverified.
+func TestReportOfALargeImageIndex(t *testing.T) {
+	t.Parallel()
+	requests := recordRequests(newRegistryHandler(t, nil))
+	p := newProxy(t, newUpstream(t, requests).URL, nil)
+	child := verifytest.Honest(1)
+	pushImage(t, p.URL, "app", "child", child)
+	entry := fmt.Sprintf(`{"mediaType":%q,"digest":%q,"size":1}`, ocispec.MediaTypeImageManifest, child.Digest())
+	body := `{"schemaVersion":2,"mediaType":"` + ocispec.MediaTypeImageIndex + `","manifests":[` + strings.Repeat(entry+",", 100) + entry + `]}`
+	if got := putManifest(t, p.URL, "app", "1.4", ocispec.MediaTypeImageIndex, []byte(body)); got.Status != http.StatusCreated {
+		t.Fatalf("got %d %s, want 201", got.Status, got.Body)
+	}
+	requests.take()
+	got := get(t, p.URL+"/v2/app/_diffids/manifests/1.4")
+	var report struct{ Manifests []struct{ Verdict string } }
+	got.decode(t, &report)
+	if verdict, _ := got.verdict(t); verdict != "unverified" || len(report.Manifests) != 101 ||
+		report.Manifests[99].Verdict != "match" || report.Manifests[100].Verdict != "unverified" {
+		t.Errorf("got %d %s", got.Status, got.Body)
+	}
+	reads := 0
+	for _, line := range requests.take() {
+		if strings.HasPrefix(line, "GET /v2/app/manifests/"+child.Digest().String()) {
+			reads++
+		}
+	}
+	if reads != 100 {
+		t.Errorf("got %d reads of children, want 100", reads)
+	}
+}

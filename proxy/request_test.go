@@ -84,6 +84,7 @@ func TestHeaders(t *testing.T) {
 		{"an underscore for a hyphen", "PATCH", []string{"Content_Range: 5-6", "Content_Length: 3"}, ""},
 		{"an upgrade to HTTP/2", "GET", []string{"Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk"}, ""},
 		{"an upgrade to something else", "GET", []string{"Connection: upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"}, "Sec-Websocket-Version: 13"},
+		{"an upgrade to what nobody can read", "GET", []string{"Connection: Upgrade", "Upgrade: \xff"}, ""},
 		{"hop-by-hop headers", "GET", []string{"Keep-Alive: 5", "Proxy-Connection: close", "Proxy-Authorization: x"}, ""},
 		{"credentials and conditions", "GET", []string{`If-None-Match: "x"`, "Authorization: Bearer y"}, `Authorization: Bearer y; If-None-Match: "x"`},
 		{"headers of the client's own", "GET", []string{"User-Agent: test", "X-Meta-Source-Client: docker"}, "User-Agent: test; X-Meta-Source-Client: docker"},

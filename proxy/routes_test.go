@@ -129,6 +129,7 @@ func TestSpellings(t *testing.T) {
 		{"a double dot segment", "PUT", "/v2/a/x/../manifests/t", "405 UNSUPPORTED"},
 		{"a slash at the end of a manifest", "PUT", "/v2/a/manifests/t/", "405 UNSUPPORTED"},
 		{"a slash at the end of a session", "PUT", "/v2/a/blobs/uploads/u/", "405 UNSUPPORTED"},
+		{"a slash in a session of another registry", "PUT", "/v2/a/blobs/uploads/u~/v", "405 UNSUPPORTED"},
 		{"no slash behind uploads", "POST", "/v2/a/blobs/uploads", "405 UNSUPPORTED"},
 		{"an escaped colon in a digest", "DELETE", "/v2/a/blobs/" + colon, "DELETE /v2/a/blobs/" + digest + " len=0"},
 		{"an escaped colon in small letters", "DELETE", "/v2/a/blobs/" + strings.ToLower(colon), "DELETE /v2/a/blobs/" + digest + " len=0"},

@@ -105,3 +105,22 @@ func TestConfigsThatPassedAreForgotten(t *testing.T) {
 		}
 	}
 }
+
+// A config that passes again takes no more room.
+func TestConfigsThatPassTwice(t *testing.T) {
+	t.Parallel()
+	requests := recordRequests(newRegistryHandler(t, nil))
+	p := newProxy(t, newUpstream(t, requests).URL, nil)
+	img := verifytest.Honest(1)
+	pushBlobs(t, p.URL, "app", img)
+	for range 70 {
+		pushBlob(t, p.URL, "app", []byte("{"+strings.Repeat(" ", 64<<10-2)+"}"))
+	}
+	requests.take()
+	if got := pushManifest(t, p.URL, img); got.Status != http.StatusCreated {
+		t.Errorf("got %d %s, want 201", got.Status, got.Body)
+	}
+	if seen := requests.take(); len(seen) != 1 {
+		t.Errorf("the upstream was asked %q, want the push alone", seen)
+	}
+}

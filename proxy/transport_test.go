@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -19,7 +20,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+
 	"diffgate/proxy"
+	"diffgate/verify"
+	"diffgate/verify/verifytest"
 )
 
 // An upstream that is reached through TLS is who it says it is, or is not
@@ -67,6 +73,62 @@ func TestTransportTLS(t *testing.T) {
 		}
 		transport.CloseIdleConnections()
 	}
+}
+
+// A push and a pull over HTTP/2 on both sides are a push and a pull.
+func TestTransportHTTP2(t *testing.T) {
+	t.Parallel()
+	versions := map[string]bool{}
+	registry := newRegistryHandler(t, nil)
+	upstream := newHTTP2(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		versions[r.Proto] = true
+		registry.ServeHTTP(w, r)
+	}))
+	transport, err := proxy.NewTransport(proxy.TransportConfig{RootCAs: []string{writePEM(t, "CERTIFICATE", upstream.Certificate().Raw)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(transport.CloseIdleConnections)
+	p := newProxy(t, upstream.URL, func(c *proxy.Config) { c.Transport = transport })
+	front := newHTTP2(t, p.Proxy)
+	exchange := func(method, target string, body io.Reader) answer {
+		t.Helper()
+		res, err := front.Client().Do(newRequest(t, method, target, body, "Content-Type", octets))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		data, err := io.ReadAll(res.Body)
+		if err != nil || res.ProtoMajor != 2 {
+			t.Fatalf("got %s, %v", res.Proto, err)
+		}
+		return answer{res.StatusCode, res.Header, data}
+	}
+
+	blob := verifytest.Gzip(append(noise(1<<20), text(1<<20)...))
+	dgst := digest.FromBytes(blob)
+	a := want(t, http.StatusAccepted, exchange(http.MethodPost, front.URL+"/v2/a/blobs/uploads/", nil))
+	a = want(t, http.StatusAccepted, exchange(http.MethodPatch, a.location(t, front.URL), bytes.NewReader(blob[:1000])))
+	want(t, http.StatusCreated, exchange(http.MethodPut, withDigest(a.location(t, front.URL), dgst), io.MultiReader(bytes.NewReader(blob[1000:]))))
+	if diff := cmp.Diff(factAbout(t, blob, verify.Pushed), p.fact(t, dgst)); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	if got := want(t, http.StatusOK, exchange(http.MethodGet, front.URL+"/v2/a/blobs/"+dgst.String(), nil)); !bytes.Equal(got.Body, blob) {
+		t.Errorf("got %d other bytes", len(got.Body))
+	}
+	if diff := cmp.Diff(map[string]bool{"HTTP/2.0": true}, versions); diff != "" {
+		t.Errorf("the upstream is spoken to in (-want +got)\n%s", diff)
+	}
+}
+
+// newHTTP2 starts a server that speaks HTTP/2 over TLS.
+func newHTTP2(t *testing.T, h http.Handler) *httptest.Server {
+	t.Helper()
+	s := httptest.NewUnstartedServer(h)
+	s.EnableHTTP2 = true
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	return s
 }
 
 // What is wrong with a file is told with its name.

@@ -83,11 +83,15 @@ const maxRedirects = 3
 // follow goes after redirects that the registry answers blob reads with. It
 // takes no header along: a storage service has no business with credentials.
 func (u *upstream) follow(ctx context.Context, res *http.Response) (*http.Response, error) {
-	for range maxRedirects {
+	for hops := 0; ; hops++ {
 		switch res.StatusCode {
 		case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
 		default:
 			return res, nil
+		}
+		if hops == maxRedirects {
+			drain(res)
+			return nil, fmt.Errorf("the upstream redirects more than %d times", maxRedirects)
 		}
 		from := res.Request.URL
 		to, err := res.Location()
@@ -107,8 +111,6 @@ func (u *upstream) follow(ctx context.Context, res *http.Response) (*http.Respon
 			return nil, err
 		}
 	}
-	drain(res)
-	return nil, fmt.Errorf("the upstream redirects more than %d times", maxRedirects)
 }
 
 // checkStorage keeps a redirect from reaching services of this machine and
