@@ -71,7 +71,11 @@ func TestUpstreamThatFails(t *testing.T) {
 			t.Run(tt.is+", "+part, func(t *testing.T) {
 				t.Parallel()
 				d, reg := newDetour(t)
-				p := newProxy(t, reg.URL, func(c *proxy.Config) { c.Transport.(*http.Transport).ResponseHeaderTimeout = 200 * time.Millisecond })
+				p := newProxy(t, reg.URL, func(c *proxy.Config) {
+					if tt.status == http.StatusGatewayTimeout { // the others answer, however slowly
+						c.Transport.(*http.Transport).ResponseHeaderTimeout = time.Second
+					}
+				})
 				img := verifytest.Honest(1)
 				pushBlobs(t, reg.URL, "app", img)
 				d.answerWith(func(w http.ResponseWriter, r *http.Request) bool {

@@ -206,10 +206,6 @@ func TestAnswersAreNotShared(t *testing.T) {
 	wg.Wait()
 }
 
-// A guess is a manifest in Bob's repository that names a digest of which he
-// knows no more than the name, and claims a diff_id for it.
-type guess func(blob digest.Digest, diffID string) verifytest.Image
-
 // Bob cannot learn of Alice's layer by pushing guesses about it: whether it is
 // known, and whether his guess is right, changes neither status nor text, nor
 // what the reports say afterwards.

@@ -104,8 +104,8 @@ func (l *ledger) observe(dgst digest.Digest, sum func() verify.Fact) {
 // under way knows it, fetch is called, on a context that outlives ctx: a
 // client that gives up does not throw the work away.
 //
-// A fetch may fail for reasons of the one who asked first (a right, a
-// repository), so those who only waited for it try for themselves.
+// A fetch may fail for a reason of the one who asked first (a right, a
+// repository); those who only waited for it then try for themselves.
 func (l *ledger) fact(ctx context.Context, dgst digest.Digest, fetch func(context.Context) (verify.Fact, error)) (verify.Fact, error) {
 	for {
 		if f, ok := l.known(ctx, dgst); ok {
@@ -120,10 +120,16 @@ func (l *ledger) fact(ctx context.Context, dgst digest.Digest, fetch func(contex
 		case <-ctx.Done():
 			return verify.Fact{}, ctx.Err()
 		}
-		if fl.err == nil || first {
+		if fl.err == nil || first || !personal(fl.err) {
 			return fl.fact, fl.err
 		}
 	}
+}
+
+// personal reports whether a fetch that failed may succeed for another caller.
+func personal(err error) bool {
+	var answer *upstreamError
+	return errors.Is(err, verify.ErrNotFound) || errors.As(err, &answer)
 }
 
 var errClosed = errors.New("the proxy is shutting down")
