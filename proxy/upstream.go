@@ -35,6 +35,9 @@ func newUpstream(cfg Config) *upstream {
 	if t, ok := cfg.Transport.(*http.Transport); ok {
 		t = t.Clone()
 		t.DialContext = (&net.Dialer{Timeout: 5 * time.Second, ControlContext: u.checkStorage}).DialContext
+		if t.TLSClientConfig != nil {
+			t.TLSClientConfig.Certificates = nil // they are for the registry
+		}
 		u.storage = t
 	}
 	return u
