@@ -47,6 +47,41 @@ func TestEarlyAnswer(t *testing.T) {
 	}
 }
 
+// The answer is not lost by closing the connection in the face of a client that
+// goes on sending.
+func TestEarlyAnswerToBusyClient(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name   string
+		answer http.HandlerFunc
+		status int
+	}{
+		{"the upstream refuses", unauthorized, http.StatusUnauthorized},
+		{"the upstream dies", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, http.StatusBadGateway},
+	}
+	for _, tt := range tests {
+		p := newProxy(t, newUpstream(t, tt.answer).URL, nil)
+		for range 10 {
+			c := dialRaw(t, p.URL)
+			sent := make(chan struct{})
+			go func() {
+				defer close(sent)
+				head := rawRequest(http.MethodPatch, "/v2/a/blobs/uploads/u", "Transfer-Encoding: chunked")
+				_, err := io.WriteString(c, head)
+				for err == nil {
+					_, err = io.WriteString(c, "1000\r\n"+strings.Repeat("x", 0x1000)+"\r\n")
+				}
+			}()
+			a, err := readRaw(bufio.NewReader(c), http.MethodPatch)
+			if err != nil || a.Status != tt.status {
+				t.Errorf("%s: got %d, %v; want %d", tt.name, a.Status, err, tt.status)
+			}
+			c.Close()
+			<-sent
+		}
+	}
+}
+
 // So it is when the client has stopped sending, and waits.
 func TestEarlyAnswerToWaitingClient(t *testing.T) {
 	t.Parallel()

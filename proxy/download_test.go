@@ -15,6 +15,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"go.uber.org/zap"
 
+	"diffgate/proxy"
 	"diffgate/verify"
 	"diffgate/verify/verifytest"
 )
@@ -90,10 +91,21 @@ func TestWrongBlob(t *testing.T) {
 		blob := repeated(size)
 		for _, algorithm := range []digest.Algorithm{digest.SHA256, digest.SHA512} {
 			for _, d := range damages {
-				for _, length := range []bool{true, false} {
-					t.Run(fmt.Sprintf("%s of %d, %s, length %t", d.name, size, algorithm, length), func(t *testing.T) {
+				sent := d.damage(blob)
+				for framing, start := range map[string]func(*testing.T) *testProxy{
+					"length": func(t *testing.T) *testProxy { return newProxy(t, newUpstream(t, serveBytes(sent, true)).URL, nil) },
+					"chunks": func(t *testing.T) *testProxy { return newProxy(t, newUpstream(t, serveBytes(sent, false)).URL, nil) },
+					"an end that comes late": func(t *testing.T) *testProxy {
+						return newProxy(t, "http://upstream", func(c *proxy.Config) {
+							c.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
+								return respond(r, http.StatusOK, bytes.NewReader(sent)), nil
+							})
+						})
+					},
+				} {
+					t.Run(fmt.Sprintf("%s of %d, %s, %s", d.name, size, algorithm, framing), func(t *testing.T) {
 						t.Parallel()
-						testWrongBlob(t, algorithm.FromBytes(blob), blob, d.damage(blob), length)
+						testWrongBlob(t, start(t), algorithm.FromBytes(blob), blob, sent)
 					})
 				}
 			}
@@ -102,9 +114,8 @@ func TestWrongBlob(t *testing.T) {
 }
 
 // testWrongBlob asks for a blob of an upstream that sends other bytes.
-func testWrongBlob(t *testing.T, dgst digest.Digest, blob, sent []byte, length bool) {
+func testWrongBlob(t *testing.T, p *testProxy, dgst digest.Digest, blob, sent []byte) {
 	t.Helper()
-	p := newProxy(t, newUpstream(t, serveBytes(sent, length)).URL, nil)
 	known := factAbout(t, blob, verify.Pushed)
 	for _, state := range []string{"unknown", "known"} {
 		if state == "known" {
@@ -131,6 +142,17 @@ func testWrongBlob(t *testing.T, dgst digest.Digest, blob, sent []byte, length b
 		t.Errorf("the log says %v", lines)
 	}
 	wantFacts(t, p, []digest.Digest{known.Digest})
+}
+
+// Of an emptied blob with a length there is no last byte to hold back; the
+// client is told before it takes nothing for the whole.
+func TestEmptiedBlob(t *testing.T) {
+	t.Parallel()
+	p := newProxy(t, newUpstream(t, serveBytes(nil, true)).URL, nil)
+	a := do(t, http.MethodGet, p.URL+"/v2/a/blobs/"+objectDigest, nil)
+	if a.Status != http.StatusBadGateway || a.codes() != "UNAVAILABLE" {
+		t.Errorf("got %d %s, want 502 UNAVAILABLE", a.Status, a.Body)
+	}
 }
 
 // A client of HTTP/1.0 knows the end of a body by the end of the connection;

@@ -164,7 +164,7 @@ func (x *exchange) fail(err error) {
 	// The rest of a refused body is not worth reading, and what follows it on
 	// the connection is not to be believed.
 	if x.r.ContentLength != 0 && !x.bodyRead {
-		h.Set("Connection", "close")
+		x.hangUp()
 		rc := http.NewResponseController(x.w.ResponseWriter)
 		_ = rc.SetReadDeadline(time.Now().Add(refusedRest)) // a ResponseWriter without deadlines has no slow client
 	}

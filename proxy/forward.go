@@ -32,9 +32,7 @@ func (x *exchange) forward(onResponse func(*http.Response) error) error {
 		ModifyResponse: func(res *http.Response) error {
 			x.p.cfg.Metrics.upstreamDone(x.rt.kind, res.StatusCode, x.began)
 			if unread, _ := idle.body(); unread {
-				// Otherwise the server waits for the client to send the rest
-				// before it sends the answer, and the client may wait for that.
-				res.Header.Set("Connection", "close")
+				x.hangUp()
 			}
 			if err := x.keepLocation(res); err != nil {
 				return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/http/httptrace"
 	"net/netip"
 	"net/textproto"
@@ -93,6 +94,24 @@ func TestFraming(t *testing.T) {
 		send(t, req)
 		if diff := cmp.Diff([]string{tt.want}, log.take()); diff != "" {
 			t.Errorf("%s: (-want +got)\n%s", tt.name, diff)
+		}
+	}
+}
+
+// The server needs the body of its request as it was, to end the exchange.
+func TestRequestIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	p := newProxy(t, newUpstream(t, new(discarder)).URL, nil)
+	for _, method := range []string{http.MethodPost, http.MethodPatch, http.MethodPut} {
+		target := "/v2/a/blobs/uploads/"
+		if method != http.MethodPost {
+			target += "u"
+		}
+		r := httptest.NewRequest(method, target, strings.NewReader("abc"))
+		body := r.Body
+		p.Proxy.ServeHTTP(httptest.NewRecorder(), r)
+		if r.Body != body {
+			t.Errorf("%s: the body was replaced", method)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package proxy
 import (
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 )
@@ -47,15 +48,26 @@ func (i *idleWatch) readDeadline(t time.Time) {
 	}
 }
 
-// stop takes the deadlines off, for the next request on the connection. The
-// server may still read what is left of the body, and sets its own deadlines
-// after that.
+// stop takes the deadlines off, for the next request on the connection; the
+// client may be late with the rest of a body that is not read any more.
 func (i *idleWatch) stop() {
 	i.readDeadline(time.Now().Add(transferIdle))
 	i.mu.Lock()
 	i.stopped = true
 	i.mu.Unlock()
 	_ = i.rc.SetWriteDeadline(time.Time{}) // as above
+}
+
+// hangUp makes the server close the connection behind an answer that comes
+// before the whole body has. It is to be called before the header is written.
+//
+// Otherwise the server waits for more of the body before it answers, and the
+// client may wait for the answer. Nor may it just close: bytes that nobody read
+// make that a reset, and the answer is lost with it. A body over a limit is
+// what net/http is told so by.
+func (x *exchange) hangUp() {
+	body := http.MaxBytesReader(x.w.ResponseWriter, io.NopCloser(strings.NewReader("x")), 0)
+	_, _ = body.Read(make([]byte, 1)) // the error is what is wanted
 }
 
 // bodyEnded takes note of what reading the body ended with.

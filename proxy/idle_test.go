@@ -220,24 +220,37 @@ func (w *deadlineWriter) Write(p []byte) (int, error) {
 // A client that was answered before it sent its body, and sends nothing more,
 // does not hold its connection for ever.
 func TestStalledRest(t *testing.T) {
-	upstream := func(r *http.Request) (*http.Response, error) {
+	unauthorized := func(r *http.Request) (*http.Response, error) {
 		if _, err := io.ReadFull(r.Body, make([]byte, 1)); err != nil {
 			return nil, err
 		}
 		return respond(r, http.StatusUnauthorized, strings.NewReader("")), nil
 	}
-	inBubble(t, upstream, func(t *testing.T, c net.Conn) {
-		began := time.Now()
-		write(t, c, patchTen+"1")
-		wantStatus(t, c, http.StatusUnauthorized)
-		if took := time.Since(began); took != 0 {
-			t.Errorf("the answer took %v", took)
-		}
-		if _, err := c.Read(make([]byte, 1)); err != io.EOF {
-			t.Errorf("got %v, want a closed connection", err)
-		}
-		if took := time.Since(began); took > 6*time.Minute {
-			t.Errorf("the connection was closed after %v", took)
-		}
-	})
+	tests := []struct {
+		name, input string
+		status      int
+	}{
+		{"refused by the upstream", patchTen + "1", http.StatusUnauthorized},
+		{"refused by the upstream, in chunks", rawRequest("PATCH", "/v2/a/blobs/uploads/u", "Transfer-Encoding: chunked", "\r\n5\r\nx"), http.StatusUnauthorized},
+		{"refused by us", rawRequest("PUT", "/v2/a%2Fb/manifests/t", "Content-Length: 10", "\r\n1"), http.StatusBadRequest},
+		{"refused by us, in chunks", rawRequest("PUT", "/v2/a%2Fb/manifests/t", "Transfer-Encoding: chunked", "\r\n5\r\nx"), http.StatusBadRequest},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, unauthorized, func(t *testing.T, c net.Conn) {
+				began := time.Now()
+				write(t, c, tt.input)
+				wantStatus(t, c, tt.status)
+				if took := time.Since(began); took != 0 {
+					t.Errorf("the answer took %v", took)
+				}
+				if _, err := c.Read(make([]byte, 1)); err != io.EOF {
+					t.Errorf("got %v, want a closed connection", err)
+				}
+				if took := time.Since(began); took > 6*time.Minute {
+					t.Errorf("the connection was closed after %v", took)
+				}
+			})
+		})
+	}
 }

@@ -234,8 +234,8 @@ func (p *Proxy) newExchange(w http.ResponseWriter, r *http.Request) *exchange {
 		w.Header().Set("Connection", "close")
 	}
 	rec := &recorder{ResponseWriter: w}
-	// A copy, because its body may be wrapped: the server must know its own to
-	// see whether the client still waits to be asked for it.
+	// A copy: the body may be wrapped, and the server looks at its own to see
+	// whether the client still waits to be asked for it.
 	return &exchange{p: p, w: rec, r: r.WithContext(r.Context()), began: time.Now()}
 }
 

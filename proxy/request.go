@@ -18,7 +18,8 @@ var single = []string{"Authorization", "Content-Type", "Content-Range", "Content
 
 // harmless are the tokens of a Connection header that take away nothing that
 // was judged by: every other token names a header that the next hop will not
-// see. Clients that would like HTTP/2 send the last; an empty one is nothing.
+// see. Java's client sends http2-settings with each first request; an empty
+// token is nothing.
 var harmless = []string{"close", "keep-alive", "upgrade", "te", "http2-settings", ""}
 
 // checkRequest refuses requests that the upstream may read differently than we

@@ -75,6 +75,35 @@ func TestSessionInUseStays(t *testing.T) {
 	wantFacts(t, p, []digest.Digest{digest.FromString("first"), digest.FromString("third")})
 }
 
+// An upload that its client gave up makes room.
+func TestSessionGivenUp(t *testing.T) {
+	t.Parallel()
+	p := newProxy(t, newUpstream(t, new(discarder)).URL, func(c *proxy.Config) { c.Sessions = 2 })
+	first, second := startUpload(t, p.URL, "a"), startUpload(t, p.URL, "a")
+	do(t, http.MethodDelete, second, nil)
+	startUpload(t, p.URL, "a")
+	do(t, http.MethodPut, withDigest(first, digest.FromString("first")), []byte("first"))
+	wantFacts(t, p, []digest.Digest{digest.FromString("first")})
+}
+
+// Of uploads that a registry gives the same name none is followed.
+func TestSessionsOfOneName(t *testing.T) {
+	t.Parallel()
+	upstream := newUpstream(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Location", "/v2/a/blobs/uploads/u")
+		if r.Method == http.MethodPut {
+			w.WriteHeader(http.StatusCreated)
+			return
+		}
+		w.WriteHeader(http.StatusAccepted)
+	}))
+	p := newProxy(t, upstream.URL, nil)
+	location := startUpload(t, p.URL, "a")
+	startUpload(t, p.URL, "a")
+	do(t, http.MethodPut, withDigest(location, digest.FromString("blob")), []byte("blob"))
+	wantFacts(t, p, nil)
+}
+
 // A session that rests for an hour is forgotten when the next one comes.
 func TestSessionsAge(t *testing.T) {
 	t.Parallel()
@@ -93,15 +122,18 @@ func TestSessionsAge(t *testing.T) {
 			return w
 		}
 		start := func() string { return serve(http.MethodPost, "/v2/a/blobs/uploads/", nil).Header().Get("Location") }
-		old := start()
-		time.Sleep(59 * time.Minute)
-		fresh := start()
-		time.Sleep(2 * time.Minute)
-		start()
-		for location, blob := range map[string]string{old: "old", fresh: "fresh"} {
+		put := func(location, blob string) {
 			serve(http.MethodPut, withDigest(location, digest.FromString(blob)), []byte(blob))
 		}
-		wantFacts(t, p, []digest.Digest{digest.FromString("fresh")})
+		slow, old := start(), start()
+		time.Sleep(59 * time.Minute)
+		fresh := start()
+		put(slow, "slow")
+		time.Sleep(2 * time.Minute)
+		start()
+		put(old, "old")
+		put(fresh, "fresh")
+		wantFacts(t, p, []digest.Digest{digest.FromString("slow"), digest.FromString("fresh")})
 	})
 }
 
