@@ -27,6 +27,11 @@ func layer(i int) verify.Fact {
 	}
 }
 
+// putting returns what Put gives the writer to do.
+func putting(f verify.Fact) *write {
+	return newWrite(func(t *tables) (refused, err error) { return t.put(f) })
+}
+
 // filled returns a store with n layers, stored as the writer does when it is
 // busy.
 func filled(b *testing.B, n int) *Bolt {
@@ -47,7 +52,7 @@ func filled(b *testing.B, n int) *Bolt {
 	for i := 0; i < n; {
 		var batch []*write
 		for ; i < n && len(batch) < maxBatch; i++ {
-			batch = append(batch, &write{fact: layer(i)})
+			batch = append(batch, putting(layer(i)))
 		}
 		if _, err := file.apply(batch); err != nil {
 			b.Fatal(err)

@@ -47,7 +47,7 @@ type BoltConfig struct {
 type Damage struct {
 	Path   string        // the file
 	Moved  string        // where all of it was moved, to start afresh; empty when it was not
-	Digest digest.Digest // the blob whose record is unreadable; empty when Err is about the file
+	Digest digest.Digest // what the unreadable record is about: a blob, manifest, config or other name; empty when Err is about the file
 	Err    error         // what is wrong
 }
 

@@ -50,7 +50,8 @@ func TestOpenRefuses(t *testing.T) {
 		{"the file of another program stays as it is", func(t *testing.T) string {
 			return edited(t, func(tx *bbolt.Tx) error {
 				_, err := tx.CreateBucket([]byte("members"))
-				return errors.Join(err, tx.DeleteBucket([]byte("meta")), tx.DeleteBucket([]byte("facts")), tx.DeleteBucket([]byte("diffids")))
+				return errors.Join(err,
+					tx.DeleteBucket([]byte("meta")), tx.DeleteBucket([]byte("facts")), tx.DeleteBucket([]byte("diffids")))
 			})
 		}, "PATH is a bbolt file of another program"},
 	}
@@ -178,7 +179,7 @@ func TestStrangersInTheFile(t *testing.T) {
 		other, err := tx.CreateBucket([]byte("verdicts"))
 		return errors.Join(err,
 			other.Put([]byte("x"), []byte("y")),
-			facts.Put(sealed(string(later), "\x02of a later version")),
+			facts.Put(sealed(string(later), "\xffof a later version")),
 			facts.Put(sealed("\x02of another algorithm", "\x01")),
 			tx.Bucket([]byte("diffids")).Put([]byte("short"), nil),
 		)

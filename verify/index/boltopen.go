@@ -157,7 +157,11 @@ func probe(tx *bbolt.Tx, path string) error {
 	if _, err := t.metaValue(metaID); err != nil {
 		return err
 	}
-	for _, b := range []*bbolt.Bucket{t.facts, t.diffids} {
+	for _, name := range []string{bucketFacts, bucketDiffIDs, bucketJudgements, bucketTwins, bucketLinks} {
+		b := tx.Bucket([]byte(name))
+		if b == nil { // nobody has needed it yet
+			continue
+		}
 		first, last := b.Cursor(), b.Cursor()
 		f, _ := first.First()
 		l, _ := last.Last()

@@ -38,6 +38,16 @@ func (b *Bolt) Get(ctx context.Context, dgst digest.Digest) (verify.Fact, error)
 	return read(ctx, b, func(t *tables) (verify.Fact, error) { return t.get(dgst) })
 }
 
+// Judgement implements Store.
+func (b *Bolt) Judgement(ctx context.Context, manifest digest.Digest) (verify.Judgement, error) {
+	return read(ctx, b, func(t *tables) (verify.Judgement, error) { return t.judgement(manifest) })
+}
+
+// Twin implements Store.
+func (b *Bolt) Twin(ctx context.Context, config digest.Digest) (verify.Judgement, error) {
+	return read(ctx, b, func(t *tables) (verify.Judgement, error) { return t.twin(config) })
+}
+
 // ByDiffID implements Store.
 func (b *Bolt) ByDiffID(ctx context.Context, id verify.DiffID, limit int) ([]verify.Fact, error) {
 	return read(ctx, b, func(t *tables) ([]verify.Fact, error) { return t.byDiffID(id, limit), nil })
@@ -49,7 +59,7 @@ func (b *Bolt) List(ctx context.Context, after digest.Digest, n int) ([]verify.F
 }
 
 // Revision implements Store. It is the id of the file and the number of commits
-// that changed a fact: compaction keeps it, Ready does not change it.
+// that changed a fact: compaction keeps it, and no other write changes it.
 func (b *Bolt) Revision(ctx context.Context) (string, error) {
 	return read(ctx, b, func(t *tables) (string, error) {
 		id, err := t.metaValue(metaID)
@@ -61,6 +71,6 @@ func (b *Bolt) Revision(ctx context.Context) (string, error) {
 // allocated ahead.
 func (b *Bolt) Stat(ctx context.Context) (Stat, error) {
 	return read(ctx, b, func(t *tables) (Stat, error) {
-		return Stat{Facts: int64(t.facts.Sequence()), SizeBytes: t.meta.Tx().Size()}, nil
+		return Stat{Facts: int64(t.facts.Sequence()), SizeBytes: t.tx.Size()}, nil
 	})
 }

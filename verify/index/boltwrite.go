@@ -5,22 +5,28 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/opencontainers/go-digest"
 	"go.etcd.io/bbolt"
 
 	"diffgate/verify"
 )
 
-// maxBatch is how many Puts one commit takes at most, and how many wait for the
-// next one before callers block.
+// maxBatch is how many writes one commit takes at most, and how many wait for
+// the next one before callers block.
 const maxBatch = 1024
 
 // A write is what the writer has been asked to do. A commit costs two fsyncs
 // however much is in it, so whatever has been queued during one is the next.
 type write struct {
-	fact  verify.Fact
-	probe bool       // commit even if nothing changes; there is no fact
-	done  chan error // receives the outcome; buffered
+	do   change
+	done chan error // receives the outcome; buffered
 }
+
+// A change does a write in a transaction, or refuses to. It may be tried again
+// in another one. An err concerns the transaction, not the write.
+type change func(*tables) (refused, err error)
+
+func newWrite(do change) *write { return &write{do: do, done: make(chan error, 1)} }
 
 // Put implements Store.
 func (b *Bolt) Put(ctx context.Context, f verify.Fact) error {
@@ -28,20 +34,42 @@ func (b *Bolt) Put(ctx context.Context, f verify.Fact) error {
 	if err != nil {
 		return err
 	}
-	return b.write(ctx, &write{fact: f, done: make(chan error, 1)})
+	return b.write(ctx, func(t *tables) (refused, err error) { return t.put(f) })
 }
 
-// Ready implements Store. It commits a transaction that changes no fact: bbolt
+// Link implements Store.
+func (b *Bolt) Link(ctx context.Context, name, dgst digest.Digest) error {
+	from, to, err := linkKeys(name, dgst)
+	if err != nil {
+		return err
+	}
+	return b.write(ctx, func(t *tables) (refused, err error) { return t.link(from, to) })
+}
+
+// PutJudgement implements Store.
+func (b *Bolt) PutJudgement(ctx context.Context, j verify.Judgement) error {
+	j, key, record, err := canonicalJudgement(j)
+	if err != nil {
+		return err
+	}
+	return b.write(ctx, func(t *tables) (refused, err error) { return nil, t.putJudgement(j, key, record) })
+}
+
+// Ready implements Store. It commits a transaction that changes nothing: bbolt
 // writes and syncs a page of free pages and a meta page.
 func (b *Bolt) Ready(ctx context.Context) error {
-	return b.write(ctx, &write{probe: true, done: make(chan error, 1)})
+	return b.write(ctx, func(t *tables) (refused, err error) {
+		t.changed = true
+		return nil, nil
+	})
 }
 
-// write has the writer do w and waits for it.
-func (b *Bolt) write(ctx context.Context, w *write) error {
+// write has the writer do a change and waits for it.
+func (b *Bolt) write(ctx context.Context, do change) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	w := newWrite(do)
 	select {
 	case b.queue <- w:
 	case <-ctx.Done():
@@ -167,28 +195,19 @@ func (f *boltFile) apply(batch []*write) (r outcome, err error) {
 	return r, err
 }
 
-// apply puts the facts of batch into t and why it did not into refused. It
-// returns errUnchanged when there is nothing to commit.
-func (t *tables) apply(batch []*write, refused []error) error {
-	changed, probed := false, false
+// apply does batch in t and puts why it did not into refused. It returns
+// errUnchanged when there is nothing to commit.
+func (t *tables) apply(batch []*write, refused []error) (err error) {
 	for i, w := range batch {
-		if w.probe {
-			probed = true
-			continue
-		}
-		stored, err := false, error(nil)
-		if stored, refused[i], err = t.put(w.fact); err != nil {
+		if refused[i], err = w.do(t); err != nil {
 			return err
 		}
-		changed = changed || stored
 	}
 	switch {
-	case changed:
-		_, err := t.meta.NextSequence()
-		return err
-	case probed:
-		return nil
-	default:
-		return errUnchanged
+	case t.revised:
+		_, err = t.meta.NextSequence()
+	case !t.changed:
+		err = errUnchanged
 	}
+	return err
 }

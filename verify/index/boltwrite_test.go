@@ -5,6 +5,7 @@ import (
 	"errors"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"diffgate/verify"
 )
@@ -44,7 +45,7 @@ func TestWriterStoresWhatIsQueuedWhenItEnds(t *testing.T) {
 	t.Parallel()
 	file, path := openOnly(t)
 	for round := range 10 { // the writer may see either first: the queue or the end
-		w := &write{fact: layer(round), done: make(chan error, 1)}
+		w := putting(layer(round))
 		runWriter(t, file, path, []*write{w})
 		select {
 		case err := <-w.done:
@@ -66,7 +67,7 @@ func TestQueuedPutsShareACommit(t *testing.T) {
 		if i%3 == 2 {
 			f.Size++
 		}
-		writes = append(writes, &write{fact: f, done: make(chan error, 1)})
+		writes = append(writes, putting(f))
 	}
 	before := file.tx
 	runWriter(t, file, path, writes)
@@ -78,9 +79,38 @@ func TestQueuedPutsShareACommit(t *testing.T) {
 			t.Errorf("Put number %d: %v", i, err)
 		}
 	}
-	r, err := file.apply([]*write{{fact: layer(99)}})
+	r, err := file.apply([]*write{putting(layer(99))})
 	if err != nil || r.refused[0] != nil || file.tx != before+1 {
 		t.Errorf("Put of the last fact again: %v, %v; want that it is known", r, err)
+	}
+}
+
+func TestAllKindsOfWritesShareACommit(t *testing.T) {
+	t.Parallel()
+	file, path := openOnly(t)
+	j, key, record, err := canonicalJudgement(sampleJudgement())
+	if err != nil {
+		t.Fatal(err)
+	}
+	from, to, err := linkKeys(otherName(), layer(1).Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writes := []*write{
+		putting(layer(1)),
+		newWrite(func(t *tables) (refused, err error) { return t.link(from, to) }),
+		newWrite(func(t *tables) (refused, err error) { return t.link(from, key) }), // refused
+		newWrite(func(t *tables) (refused, err error) { return nil, t.putJudgement(j, key, record) }),
+	}
+	before := file.tx
+	runWriter(t, file, path, writes)
+	if got := file.tx - before; got != 1 {
+		t.Errorf("%d commits, want 1", got)
+	}
+	for i, w := range writes {
+		if err := <-w.done; errors.Is(err, verify.ErrConflict) != (i == 2) || i != 2 && err != nil {
+			t.Errorf("write number %d: %v", i, err)
+		}
 	}
 }
 
@@ -94,8 +124,21 @@ func TestOnlyWhatChangesCommits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	put := func() error { return b.Put(context.Background(), layer(1)) }
-	ready := func() error { return b.Ready(context.Background()) }
+	ctx := context.Background()
+	put := func() error { return b.Put(ctx, layer(1)) }
+	ready := func() error { return b.Ready(ctx) }
+	link := func() error { return b.Link(ctx, otherName(), layer(1).Digest) }
+	judge := func() error { return b.PutJudgement(ctx, sampleJudgement()) }
+	judgeAgain := func() error {
+		j := sampleJudgement()
+		j.JudgedAt = j.JudgedAt.Add(time.Hour)
+		return b.PutJudgement(ctx, j)
+	}
+	judgeOtherwise := func() error {
+		j := sampleJudgement()
+		j.Verdict = verify.Match
+		return b.PutJudgement(ctx, j)
+	}
 	for _, step := range []struct {
 		claim   string
 		do      func() error
@@ -104,6 +147,12 @@ func TestOnlyWhatChangesCommits(t *testing.T) {
 		{"a new fact is committed", put, 1},
 		{"a known fact is not", put, 0},
 		{"Ready is", ready, 1},
+		{"a new link is", link, 1},
+		{"a known link is not", link, 0},
+		{"a new judgement is", judge, 1},
+		{"a judgement that differs in its time alone is not", judgeAgain, 0},
+		{"a judgement that says otherwise is", judgeOtherwise, 1},
+		{"a judgement that its config leads to already is not", judgeOtherwise, 0},
 	} {
 		before := file.tx
 		if err := step.do(); err != nil {

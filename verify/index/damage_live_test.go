@@ -17,7 +17,7 @@ import (
 func TestDamageWhileOpen(t *testing.T) {
 	t.Parallel()
 	facts := indextest.Facts(2000)
-	base := makeFile(t, facts)
+	base := makeNamedFile(t, facts, 500)
 	for _, tt := range damageTable() {
 		t.Run(tt.claim, func(t *testing.T) {
 			t.Parallel()
@@ -27,6 +27,7 @@ func TestDamageWhileOpen(t *testing.T) {
 			for r := range 4 {
 				readers.Go(func() { countKnown(t, s, facts[r*500:][:500]) })
 			}
+			readers.Go(func() { countNames(t, s, 500) })
 			overwrite(t, path, tt.do(bytes.Clone(base)))
 			readers.Wait()
 			mustWork(t, s, facts)

@@ -112,7 +112,7 @@ func pagesWith(flags uint16, spoil func(page []byte)) func([]byte) []byte {
 func TestOpenDamagedFile(t *testing.T) {
 	t.Parallel()
 	facts := indextest.Facts(2000)
-	base := makeFile(t, facts)
+	base := makeNamedFile(t, facts, 500)
 	for _, tt := range append(damageTable(), loopTable()...) {
 		t.Run(tt.claim, func(t *testing.T) {
 			t.Parallel()
@@ -133,6 +133,9 @@ func TestOpenDamagedFile(t *testing.T) {
 			}
 			if n := countKnown(t, s, facts); tt.want == whole && n != len(facts) || tt.want == afresh && n != 0 {
 				t.Errorf("%d of %d facts are known", n, len(facts))
+			}
+			if n := countNames(t, s, 500); tt.want == whole && n != countAllNames(500) || tt.want == afresh && n != 0 {
+				t.Errorf("%d of %d judgements, twins and links are known", n, countAllNames(500))
 			}
 			mustWork(t, s, facts)
 		})

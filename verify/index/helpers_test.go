@@ -138,14 +138,20 @@ func countKnown(t *testing.T, s index.Store, facts []verify.Fact) (n int) {
 	return n
 }
 
-// mustWork puts facts, most of which may be known, and wants to see them all.
-// Damage that comes to light on the way may undo a Put; then no page is left
-// that could do so again.
+// mustWork puts facts, most of which may be known, some judgements and links to
+// the facts, and wants to see them all. Damage that comes to light on the way
+// may undo a Put; then no page is left that could do so again.
 func mustWork(t *testing.T, s index.Store, facts []verify.Fact) {
 	t.Helper()
-	putAll(t, s, facts)
-	listAll(t, s)
-	putAll(t, s, facts)
+	linked := min(names, len(facts))
+	for range 2 {
+		putAll(t, s, facts)
+		putNames(t, s, linked)
+		listAll(t, s)
+	}
+	if n := countNames(t, s, linked); n != countAllNames(linked) {
+		t.Errorf("%d of %d judgements, twins and links are known after Put", n, countAllNames(linked))
+	}
 	if err := s.Ready(context.Background()); err != nil {
 		t.Errorf("Ready: %v", err)
 	}

@@ -1,17 +1,18 @@
-// Package index keeps the facts that package verify learns about blobs: the
-// stores of the DiffID index. [Bolt] is one file for one process, [Memory]
+// Package index keeps what package verify learns: the stores of the DiffID
+// index. They hold facts about blobs, judgements of manifests, and links, which
+// are other names of blobs. [Bolt] is one file for one process, [Memory]
 // forgets. Package indextest holds every store to the contract of [Store].
 //
 // # Trust
 //
-// Facts in the DiffID index are believed. Whoever can write to a store can make
+// What is in the DiffID index is believed. Whoever can write to a store can make
 // a lie pass the gate, so its file is readable by its owner alone. Losing the
-// DiffID index costs only time: every fact can be learned again from the blob.
+// DiffID index costs only time: all of it can be learned again from the blobs.
 // A store therefore prefers to know nothing over saying something doubtful.
 //
 // # The file
 //
-// Bolt keeps three buckets in a bbolt file:
+// Bolt keeps these buckets in a bbolt file:
 //
 //	diffids.db
 //	├── meta                          sequence: commits that changed a fact
@@ -19,15 +20,27 @@
 //	│   └── "id"                   -> 32 hex digits, made with the file, checksum
 //	├── facts                         sequence: number of facts
 //	│   └── algorithm[1] digest[32] -> record
-//	└── diffids
-//	    └── DiffID[0:8] digest[0:8] -> (empty)
+//	├── diffids
+//	│   └── DiffID[0:8] digest[0:8] -> (empty)
+//	├── judgements
+//	│   └── algorithm[1] manifest[32] -> judgement
+//	├── twins
+//	│   └── algorithm[1] config[32] -> reference to a manifest
+//	└── links
+//	    └── algorithm[1] name[48 or 64] -> reference to a blob
 //
-//	algorithm  1 = SHA-256
-//	record     version[1] = 1
+//	algorithm  1 = SHA-256, 2 = SHA-384, 3 = SHA-512
+//	record     version[1] = 2
 //	           encoding, problem, source, quirks        uvarint each
 //	           size, unpacked size, parts, trailing     uvarint each
 //	           learned at                               varint, Unix seconds
 //	           problem 0: unpacked[32], else: reason[0..160]
+//	           checksum[8]
+//	judgement  version[1] = 1
+//	           JSON object, see judgementRecord
+//	           checksum[8], and no more than 16 KiB in all
+//	reference  version[1] = 1
+//	           algorithm[1] = 1, digest[32]
 //	           checksum[8]
 //	checksum   the first 8 bytes of SHA-256(key, value up to the checksum)
 //
@@ -35,10 +48,14 @@
 // checksum covers the key too, so that a good record under another key is found
 // out. Entries of diffids are hints and carry none: each is checked against
 // the fact that it leads to, so a damaged one can hide a fact and never invent
-// one. Facts are not deleted, so neither bucket shrinks.
+// one. A twin is checked against the judgement that it leads to as well, which
+// may have been replaced. Nothing is deleted, so no bucket shrinks.
 //
-// A file with a later format is refused, not touched. A record with a later
-// version is unknown to this version, which may write its own in its place.
+// A file with a later format is refused, not touched. The last three buckets
+// are made when they are needed: earlier versions, which made files without
+// them, do not mind them, so they are of the same format. A record with another
+// version is unknown to this version, which may write its own in its place;
+// that of a fact is 2 since facts tell more encodings and quirks apart.
 package index
 
 import (
@@ -55,21 +72,56 @@ import (
 // ErrClosed is returned by every method of a Store that has been closed.
 var ErrClosed = errors.New("DiffID index is closed")
 
-// A Store keeps facts. It is safe for concurrent use. Besides the errors named
-// with each method, every method returns ctx.Err() when ctx ends first,
-// [ErrClosed] after Close, and other errors when the medium fails; such an
-// error says nothing about the facts.
+// A Store keeps facts, links and judgements. It is safe for concurrent use.
+// Besides the errors named with each method, every method returns ctx.Err()
+// when ctx ends first, [ErrClosed] after Close, and other errors when the medium
+// fails; such an error says nothing about what is known. A write that gave up
+// because ctx ended may still be carried out.
 type Store interface {
-	// Get returns the fact about dgst. It returns [verify.ErrUnknown] when there
-	// is none, or when dgst is not a SHA-256 digest in canonical form.
+	// Get returns the fact about the blob with that digest. For a digest that is
+	// not SHA-256 it is the fact about the blob that Link was told of, whose
+	// Digest is another than dgst. Get returns [verify.ErrUnknown] when there is
+	// no fact, no link, or when dgst is not in canonical form.
 	Get(ctx context.Context, dgst digest.Digest) (verify.Fact, error)
 
 	// Put stores f if [verify.Fact.Supersede] says so. When it returns nil, the
 	// store durably holds f, or a fact that makes f redundant. It returns
 	// [verify.ErrConflict], and stores nothing, when f contradicts what is
-	// known, and another error when f is not a fact at all (see fact.go). A Put
-	// that gave up because ctx ended may still be carried out.
+	// known, and another error when f is not a fact at all (see fact.go).
 	Put(ctx context.Context, f verify.Fact) error
+
+	// Link stores that the blob with the SHA-256 digest dgst has the SHA-384 or
+	// SHA-512 digest name too, whether or not there is a fact about it. When it
+	// returns nil, the store durably holds that link. A link never changes: Link
+	// returns [verify.ErrConflict], and stores nothing, when name is that of
+	// another blob. It returns another error when either is no such digest in
+	// canonical form. Links are not facts: ByDiffID, List and Stat do not count
+	// them.
+	Link(ctx context.Context, name, dgst digest.Digest) error
+
+	// Judgement returns the judgement of the manifest with that digest. It
+	// returns [verify.ErrUnknown] when there is none, or when manifest is not a
+	// SHA-256 digest in canonical form. Whether it still holds is for the caller
+	// to say: see [verify.Judgement.Valid]. The caller may change the result.
+	Judgement(ctx context.Context, manifest digest.Digest) (verify.Judgement, error)
+
+	// PutJudgement stores j in place of what was known about its manifest. Of
+	// several, the one put last stands. When it returns nil, the store durably
+	// holds j, or one that differs from j in nothing but JudgedAt, which it does
+	// not replace. It returns an error, and stores nothing, when j is not a
+	// judgement: Manifest is a SHA-256 digest in canonical form; Config is
+	// empty or a SHA-256, SHA-384 or SHA-512 digest in canonical form; Verdict
+	// is not empty; there are at most [verify.MaxFindings] findings, and 256
+	// bytes of MediaType; all of it is UTF-8 and fits 16 KiB of JSON.
+	PutJudgement(ctx context.Context, j verify.Judgement) error
+
+	// Twin returns a judgement with the verdict [verify.Match] of a manifest
+	// that names the config with that SHA-256 digest: the one that was put
+	// first, as long as it stands. When it has been replaced by one that is
+	// none such, Twin may return [verify.ErrUnknown] until another is put. It
+	// does so when there is none, or when config is not a SHA-256 digest in
+	// canonical form. The caller may change the result.
+	Twin(ctx context.Context, config digest.Digest) (verify.Judgement, error)
 
 	// ByDiffID returns up to limit facts whose blob decodes without a problem
 	// to the bytes with DiffID id, ordered by digest. No fact is no error, and
@@ -83,13 +135,14 @@ type Store interface {
 	List(ctx context.Context, after digest.Digest, n int) ([]verify.Fact, error)
 
 	// Revision returns a short word that differs from every earlier one when
-	// the facts may have changed since.
+	// the facts may have changed since. Links and judgements do not count.
 	Revision(ctx context.Context) (string, error)
 
 	// Stat returns how much the store holds, without counting it.
 	Stat(ctx context.Context) (Stat, error)
 
-	// Ready returns nil when facts can be read and written now. It tries both.
+	// Ready returns nil when the store can be read and written now. It tries
+	// both.
 	Ready(ctx context.Context) error
 
 	// Close waits for the calls under way and releases the store. Closing
@@ -99,8 +152,8 @@ type Store interface {
 
 // A Stat says how much a Store holds.
 type Stat struct {
-	Facts     int64 // number of facts
-	SizeBytes int64 // bytes that they take where they are stored
+	Facts     int64 // number of facts; those that have become unreadable may count
+	SizeBytes int64 // bytes that all takes where it is stored
 }
 
 // canonical returns f as stores keep it, or says why f is not a fact.

@@ -3,6 +3,7 @@ package index_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -78,8 +79,8 @@ func holdFile(path string) {
 	_, _ = io.Copy(io.Discard, os.Stdin)
 }
 
-// writeForEver puts facts from several goroutines and prints the number of
-// each that has been acknowledged, until its parent is gone.
+// writeForEver writes from several goroutines and prints the number of all that
+// has been acknowledged, until its parent is gone.
 func writeForEver(path string) {
 	s, err := index.OpenBolt(index.BoltConfig{Path: path})
 	if err != nil {
@@ -95,7 +96,7 @@ func writeForEver(path string) {
 	for w := range writers {
 		go func() {
 			for i := int(stat.Facts) + w; ; i += writers {
-				if err := s.Put(context.Background(), indextest.Fact(i)); err != nil {
+				if err := writeEach(s, i); err != nil {
 					fmt.Println(err)
 					os.Exit(1)
 				}
@@ -104,4 +105,11 @@ func writeForEver(path string) {
 		}()
 	}
 	_, _ = io.Copy(io.Discard, os.Stdin)
+}
+
+// writeEach does a write of each kind.
+func writeEach(s index.Store, i int) error {
+	ctx, f := context.Background(), indextest.Fact(i)
+	return errors.Join(
+		s.Link(ctx, indextest.Name(i), f.Digest), s.PutJudgement(ctx, indextest.Judgement(i)), s.Put(ctx, f))
 }

@@ -18,16 +18,28 @@ import (
 type Memory struct {
 	id string // differs between stores, so that revisions do
 
-	mu      sync.RWMutex // guards the fields below
-	facts   map[digest.Digest]verify.Fact
-	sorted  []digest.Digest // keys of facts
-	changes uint64
-	closed  bool
+	mu         sync.RWMutex // guards the fields below
+	facts      map[digest.Digest]verify.Fact
+	sorted     []digest.Digest // keys of facts
+	changes    uint64
+	links      map[digest.Digest]digest.Digest // other names of blobs
+	judgements map[digest.Digest]judged
+	twins      map[digest.Digest]digest.Digest // by config, a manifest
+	closed     bool
 }
+
+// A judged is a judgement as Bolt keeps it: callers share no memory with it.
+type judged struct{ key, record []byte }
 
 // NewMemory returns an empty store.
 func NewMemory() *Memory {
-	return &Memory{id: rand.Text(), facts: make(map[digest.Digest]verify.Fact)}
+	return &Memory{
+		id:         rand.Text(),
+		facts:      make(map[digest.Digest]verify.Fact),
+		links:      make(map[digest.Digest]digest.Digest),
+		judgements: make(map[digest.Digest]judged),
+		twins:      make(map[digest.Digest]digest.Digest),
+	}
 }
 
 // Get implements Store.
@@ -38,6 +50,9 @@ func (m *Memory) Get(ctx context.Context, dgst digest.Digest) (verify.Fact, erro
 		return verify.Fact{}, err
 	}
 	f, ok := m.facts[dgst]
+	if !ok {
+		f, ok = m.facts[m.links[dgst]]
+	}
 	if !ok {
 		return verify.Fact{}, verify.ErrUnknown
 	}
@@ -65,6 +80,23 @@ func (m *Memory) Put(ctx context.Context, f verify.Fact) error {
 	}
 	m.facts[f.Digest] = f
 	m.changes++
+	return nil
+}
+
+// Link implements Store.
+func (m *Memory) Link(ctx context.Context, name, dgst digest.Digest) error {
+	if _, _, err := linkKeys(name, dgst); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.usable(ctx); err != nil {
+		return err
+	}
+	if known, ok := m.links[name]; ok && known != dgst {
+		return conflictingLink(name, known, dgst)
+	}
+	m.links[name] = dgst
 	return nil
 }
 
@@ -112,7 +144,7 @@ func (m *Memory) Revision(ctx context.Context) (string, error) {
 	return m.id + "-" + strconv.FormatUint(m.changes, 10), m.usable(ctx)
 }
 
-// Stat implements Store. SizeBytes is an estimate.
+// Stat implements Store. SizeBytes is an estimate for the facts alone.
 func (m *Memory) Stat(ctx context.Context) (Stat, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -127,11 +159,11 @@ func (m *Memory) Ready(ctx context.Context) error {
 	return m.usable(ctx)
 }
 
-// Close implements Store. The facts are gone.
+// Close implements Store. What was stored is gone.
 func (m *Memory) Close() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.facts, m.sorted, m.closed = nil, nil, true
+	m.facts, m.sorted, m.links, m.judgements, m.twins, m.closed = nil, nil, nil, nil, nil, true
 	return nil
 }
 

@@ -12,6 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
+	"diffgate/verify"
 	"diffgate/verify/index"
 	"diffgate/verify/index/indextest"
 )
@@ -81,8 +84,15 @@ func TestKilledWhileWriting(t *testing.T) {
 		}
 		for i := range acknowledged {
 			f := indextest.Fact(i)
-			if got, err := s.Get(context.Background(), f.Digest); err != nil || got != f {
-				t.Errorf("round %d: fact %d was acknowledged, now Get = %+v, %v", round, i, got, err)
+			if got, err := s.Get(context.Background(), indextest.Name(i)); err != nil || got != f {
+				t.Errorf("round %d: fact %d and a link were acknowledged, now Get = %+v, %v", round, i, got, err)
+			}
+			j := indextest.Judgement(i)
+			if got, err := s.Judgement(context.Background(), j.Manifest); err != nil || !cmp.Equal(j, got) {
+				t.Errorf("round %d: judgement %d was acknowledged, now %+v, %v", round, i, got, err)
+			}
+			if _, err := s.Twin(context.Background(), j.Config); err != nil && j.Verdict == verify.Match {
+				t.Errorf("round %d: judgement %d was acknowledged, now Twin: %v", round, i, err)
 			}
 		}
 		if err := s.Close(); err != nil {

@@ -3,22 +3,16 @@ package index
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"math"
-	"strings"
 	"time"
-
-	"github.com/opencontainers/go-digest"
 
 	"diffgate/verify"
 )
 
 const (
-	recordVersion = 1
-	keySHA256     = 1 // first byte of a key
-	keySize       = 1 + sha256.Size
+	recordVersion = 2 // 1 knew no bzip2, no xz and no NotTar
 	checksumSize  = 8
 
 	// maxRecord is the length that no record exceeds: the length of a damaged
@@ -26,59 +20,10 @@ const (
 	maxRecord = 1 + 9*binary.MaxVarintLen64 + verify.MaxReason + checksumSize
 )
 
-const sha256Prefix = "sha256:"
-
 var (
 	errRecord        = errors.New("damaged record")
 	errRecordVersion = errors.New("record of another version")
 )
-
-// parseSHA256 returns the bytes of a SHA-256 digest in canonical form.
-func parseSHA256(s string) (sum [sha256.Size]byte, ok bool) {
-	digits, ok := strings.CutPrefix(s, sha256Prefix)
-	if !ok || len(digits) != 2*len(sum) || strings.ContainsAny(digits, "ABCDEF") {
-		return sum, false
-	}
-	_, err := hex.Decode(sum[:], []byte(digits))
-	return sum, err == nil
-}
-
-func formatSHA256(sum []byte) digest.Digest {
-	return digest.Digest(sha256Prefix + hex.EncodeToString(sum))
-}
-
-// factKey returns the key of the fact about dgst; ok is false when there can be
-// none because dgst is not a SHA-256 digest in canonical form.
-func factKey(dgst digest.Digest) (key []byte, ok bool) {
-	sum, ok := parseSHA256(string(dgst))
-	return append([]byte{keySHA256}, sum[:]...), ok
-}
-
-// keyAfter returns where a listing behind after begins: at key, or just behind
-// it if skip is set. It orders arbitrary strings among digests as strings are
-// ordered; ok is false when after sorts behind every SHA-256 digest.
-func keyAfter(after string) (key []byte, skip, ok bool) {
-	digits, isPrefix := strings.CutPrefix(after, sha256Prefix)
-	if !isPrefix {
-		return []byte{keySHA256}, false, after < sha256Prefix
-	}
-	fill := "0"
-	if n := len(digits) - len(strings.TrimLeft(digits, "0123456789abcdef")); n >= 2*sha256.Size {
-		digits, skip = digits[:2*sha256.Size], true
-	} else if n < len(digits) {
-		switch c := digits[n]; {
-		case c < '0':
-			digits = digits[:n] + "0"
-		case c < 'a':
-			digits = digits[:n] + "a"
-		default: // behind all that begin with these n digits
-			digits, fill, skip = digits[:n], "f", true
-		}
-	}
-	digits += strings.Repeat(fill, 2*sha256.Size-len(digits))
-	key, ok = factKey(digest.Digest(sha256Prefix + digits))
-	return key, skip, ok
-}
 
 // seal returns body followed by its checksum under key.
 func seal(key, body []byte) []byte {
@@ -86,13 +31,14 @@ func seal(key, body []byte) []byte {
 	return append(body, sum[:checksumSize]...)
 }
 
-// unseal returns a copy of the body that was sealed under key, or errRecord. It
-// looks at its own copy only, because bbolt's memory is the file itself.
-func unseal(key, value []byte) ([]byte, error) {
-	if len(key) > keySize || len(value) < checksumSize || len(value) > maxRecord {
+// unseal returns a copy of the body that was sealed under key in at most limit
+// bytes, or errRecord. It looks at its own copy only, because bbolt's memory is
+// the file itself.
+func unseal(key, value []byte, limit int) ([]byte, error) {
+	if len(key) > maxKey || len(value) < checksumSize || len(value) > limit {
 		return nil, fmt.Errorf("%w: %d bytes under a key of %d", errRecord, len(value), len(key))
 	}
-	buf := make([]byte, 0, keySize+maxRecord)
+	buf := make([]byte, 0, len(key)+len(value))
 	buf = append(append(buf, key...), value...)
 	body := buf[:len(buf)-checksumSize]
 	sum := sha256.Sum256(body)
@@ -126,7 +72,7 @@ func encodeFact(f verify.Fact) (key, record []byte) {
 // that encodeFact did not write, and errRecordVersion for a whole record in a
 // layout that this version does not know.
 func decodeFact(key, record []byte) (verify.Fact, error) {
-	body, err := unseal(key, record)
+	body, err := unseal(key, record, maxRecord)
 	if err != nil {
 		return verify.Fact{}, err
 	}
@@ -180,14 +126,3 @@ func (r *fields) time() time.Time {
 	v := r.uvarint(math.MaxUint64)
 	return time.Unix(int64(v>>1)^-int64(v&1), 0).UTC()
 }
-
-// diffIDKey returns the key under which the diffids bucket leads from a DiffID
-// to a digest. With an empty digest it is the prefix of all keys of the DiffID.
-func diffIDKey(unpacked, dgst []byte) []byte {
-	key := append(make([]byte, 0, 2*diffIDPart), unpacked[:diffIDPart]...)
-	return append(key, dgst[:min(len(dgst), diffIDPart)]...)
-}
-
-// diffIDPart is how many bytes of each digest an entry of diffids keeps: enough
-// to make strangers under one key rare, and each is checked anyway.
-const diffIDPart = 8

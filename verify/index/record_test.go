@@ -92,7 +92,8 @@ func TestRecordRefused(t *testing.T) {
 		{"no record", key, nil, errRecord},
 		{"a record cut short", key, record[:len(record)-1], errRecord},
 		{"a record of absurd length", key, make([]byte, 1<<20), errRecord},
-		{"a whole record of a later version", key, reseal(2, 'x'), errRecordVersion},
+		{"a whole record of a later version", key, reseal(recordVersion+1, 'x'), errRecordVersion},
+		{"a whole record of version 1", key, reseal(append([]byte{1}, body[1:]...)...), errRecordVersion},
 		{"a whole record of no version", key, reseal(), errRecordVersion},
 		{"a whole record under a key of another algorithm", []byte{2, 1}, seal([]byte{2, 1}, bytes.Clone(body)), errRecordVersion},
 		{"a record without fields", key, reseal(recordVersion), errRecord},
@@ -131,6 +132,25 @@ func FuzzDecodeFact(f *testing.F) {
 			}
 			if k, r := encodeFact(fact); !bytes.Equal(k, key) || !bytes.Equal(r, record) {
 				t.Errorf("%x became %x", record, r)
+			}
+		}
+	})
+}
+
+// FuzzDecodeReference is FuzzDecodeFact for references.
+func FuzzDecodeReference(f *testing.F) {
+	from, to, err := linkKeys(otherName(), digest.FromString("blob"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	record := encodeReference(from, to)
+	f.Add(from, record[:len(record)-checksumSize])
+	f.Add(from, record)
+	f.Fuzz(func(t *testing.T, from, body []byte) {
+		for _, record := range [][]byte{body, seal(from, bytes.Clone(body))} {
+			to, err := decodeReference(from, record)
+			if err == nil && !bytes.Equal(encodeReference(from, to), record) {
+				t.Errorf("%x became %x", record, encodeReference(from, to))
 			}
 		}
 	})

@@ -14,25 +14,32 @@ import (
 
 // The names in the file; see the package comment.
 const (
-	bucketMeta    = "meta"
-	bucketFacts   = "facts"
-	bucketDiffIDs = "diffids"
-	metaFormat    = "format"
-	metaID        = "id"
+	bucketMeta       = "meta"
+	bucketFacts      = "facts"
+	bucketDiffIDs    = "diffids"
+	bucketJudgements = "judgements"
+	bucketTwins      = "twins"
+	bucketLinks      = "links"
+	metaFormat       = "format"
+	metaID           = "id"
 )
 
 // tables are the buckets of a DiffID index in one transaction, and what has
-// been found damaged in them. Whatever bbolt returns points into the file, so
-// nothing of it is believed or kept before it has passed decodeFact.
+// been found damaged and changed in them. Whatever bbolt returns points into
+// the file, so nothing of it is believed or kept before it has been decoded.
 type tables struct {
-	meta, facts, diffids *bbolt.Bucket
+	tx                   *bbolt.Tx
+	meta, facts, diffids *bbolt.Bucket // the others may be missing
 	damaged              []Damage
+	changed              bool // there is something to commit
+	revised              bool // a fact has changed
 }
 
 // openTables returns errDamaged, with the buckets that there are, when one is
-// missing.
+// missing that every file has.
 func openTables(tx *bbolt.Tx) (*tables, error) {
 	t := &tables{
+		tx:      tx,
 		meta:    tx.Bucket([]byte(bucketMeta)),
 		facts:   tx.Bucket([]byte(bucketFacts)),
 		diffids: tx.Bucket([]byte(bucketDiffIDs)),
@@ -43,7 +50,7 @@ func openTables(tx *bbolt.Tx) (*tables, error) {
 	return t, nil
 }
 
-// createTables makes the buckets of an empty DiffID index in an empty file.
+// createTables makes the buckets that every file has in an empty file.
 func createTables(tx *bbolt.Tx, id string) error {
 	for _, name := range []string{bucketMeta, bucketFacts, bucketDiffIDs} {
 		if _, err := tx.CreateBucket([]byte(name)); err != nil {
@@ -59,7 +66,7 @@ func createTables(tx *bbolt.Tx, id string) error {
 
 // metaValue returns a value of the meta bucket, or errDamaged.
 func (t *tables) metaValue(name string) (string, error) {
-	value, err := unseal([]byte(name), t.meta.Get([]byte(name)))
+	value, err := unseal([]byte(name), t.meta.Get([]byte(name)), maxRecord)
 	if err != nil {
 		return "", fmt.Errorf("%w: %s: %w", errDamaged, name, err)
 	}
@@ -70,18 +77,26 @@ func (t *tables) metaValue(name string) (string, error) {
 // version can read, and if that is because of damage, it has been noted.
 func (t *tables) decode(key, record []byte) (f verify.Fact, ok bool) {
 	f, err := decodeFact(key, record)
-	if errors.Is(err, errRecord) {
-		d := Damage{Path: t.facts.Tx().DB().Path(), Err: err}
-		if len(key) == keySize {
-			d.Digest = formatSHA256(key[1:])
-		}
-		t.damaged = append(t.damaged, d)
-	}
+	t.note(bucketFacts, key, err)
 	return f, err == nil
 }
 
+// note notes the damage if err says that the record under key in a bucket is
+// damaged.
+func (t *tables) note(bucket string, key []byte, err error) {
+	if errors.Is(err, errRecord) {
+		t.damaged = append(t.damaged, Damage{
+			Path: t.tx.DB().Path(), Digest: formatKey(key), Err: fmt.Errorf("%s: %w", bucket, err),
+		})
+	}
+}
+
 func (t *tables) get(dgst digest.Digest) (verify.Fact, error) {
-	if key, ok := factKey(dgst); ok {
+	key, ok := factKey(dgst)
+	if !ok {
+		key, ok = t.linked(dgst)
+	}
+	if ok {
 		if record := t.facts.Get(key); record != nil {
 			if f, ok := t.decode(key, record); ok {
 				return f, nil
@@ -93,15 +108,15 @@ func (t *tables) get(dgst digest.Digest) (verify.Fact, error) {
 
 // put stores a canonical fact unless what is known makes it redundant, or
 // refuses it. An err concerns the transaction, not the fact.
-func (t *tables) put(f verify.Fact) (stored bool, refused, err error) {
+func (t *tables) put(f verify.Fact) (refused, err error) {
 	key, record := encodeFact(f)
 	if old := t.facts.Get(key); old == nil {
 		if _, err := t.facts.NextSequence(); err != nil {
-			return false, nil, err
+			return nil, err
 		}
 	} else if known, ok := t.decode(key, old); ok {
 		if newer, refused := f.Supersede(known); refused != nil || !newer {
-			return false, refused, nil
+			return refused, nil
 		}
 	}
 	err = t.facts.Put(key, record)
@@ -110,9 +125,10 @@ func (t *tables) put(f verify.Fact) (stored bool, refused, err error) {
 		err = t.diffids.Put(diffIDKey(unpacked[:], key[1:]), nil)
 	}
 	if err != nil { // an entry that has become a bucket
-		return false, nil, fmt.Errorf("%w: %w", errDamaged, err)
+		return nil, fmt.Errorf("%w: %w", errDamaged, err)
 	}
-	return true, nil, nil
+	t.changed, t.revised = true, true
+	return nil, nil
 }
 
 func (t *tables) list(after digest.Digest, n int) ([]verify.Fact, error) {

@@ -25,6 +25,9 @@ func testEmpty(t *testing.T, s index.Store) {
 	if got := byDiffID(t, s, Digest("tar", 0), 10); len(got) != 0 {
 		t.Errorf("ByDiffID = %v", got)
 	}
+	unknown(t, s, Name(0))
+	noJudgement(t, s, Digest("manifest", 0))
+	noTwin(t, s, Digest("config", 0))
 	if got := statOf(t, s).Facts; got != 0 {
 		t.Errorf("number of facts = %d", got)
 	}
@@ -204,6 +207,10 @@ func calls(ctx context.Context, s index.Store) map[string]error {
 	errs := make(map[string]error)
 	_, errs["Get"] = s.Get(ctx, Fact(0).Digest)
 	errs["Put"] = s.Put(ctx, Fact(0))
+	errs["Link"] = s.Link(ctx, Name(0), Fact(0).Digest)
+	_, errs["Judgement"] = s.Judgement(ctx, Judgement(0).Manifest)
+	errs["PutJudgement"] = s.PutJudgement(ctx, Judgement(0))
+	_, errs["Twin"] = s.Twin(ctx, Judgement(0).Config)
 	_, errs["ByDiffID"] = s.ByDiffID(ctx, verify.DiffID(Fact(0).Unpacked), 10)
 	_, errs["List"] = s.List(ctx, "", 10)
 	_, errs["Revision"] = s.Revision(ctx)

@@ -36,10 +36,21 @@ func Run(t *testing.T, open func(t *testing.T) index.Store) {
 		{"a DiffID leads to every digest that unpacks to it and to no other", testByDiffID},
 		{"a limit bounds what a DiffID leads to, from the lowest digest on", testByDiffIDLimit},
 		{"DiffIDs and digests that begin alike are told apart", testNeighbours},
+		{"a judgement comes back as it was put, whatever its verdict", testJudgements},
+		{"a judgement is a copy of what was put, and each one got is", testJudgementsAreCopies},
+		{"the judgement put last stands, unless it says the same again", testJudgedAgain},
+		{"what is not a judgement is refused and not stored, and nothing else has one", testNoJudgement},
+		{"a config leads to the first manifest that matches it, and to no other", testTwins},
+		{"a config leads to no manifest that does not match it any more", testTwinJudgedAgain},
+		{"another name of a blob leads to its fact, once there are both", testLinks},
+		{"a name of a blob never becomes that of another", testLinksNeverChange},
+		{"what is not another name, or not of a blob, is refused and not stored", testForeignLinks},
+		{"judgements and links are not facts", testNotFacts},
 		{"the revision differs after every change", testRevision},
 		{"the number of facts counts each once", testStat},
 		{"a context that has ended ends every call", testContext},
 		{"many put, get and list at once", testConcurrent},
+		{"many judge, link and get at once", testJudgingConcurrently},
 		{"a closed store says that it is closed, and closes again", testClosed},
 	}
 	for _, tt := range tests {
@@ -53,11 +64,15 @@ func Run(t *testing.T, open func(t *testing.T) index.Store) {
 // RunDurable tests that a store keeps what was put. Open opens the store that
 // belongs to a folder, which is empty when it is called for the first time.
 func RunDurable(t *testing.T, open func(t *testing.T, folder string) index.Store) {
-	t.Run("a store that is opened again has the facts, counts and revision it had", func(t *testing.T) {
+	t.Run("a store that is opened again has all that was put, the counts and the revision", func(t *testing.T) {
 		t.Parallel()
 		folder := t.TempDir()
 		first := open(t, folder)
 		want := put(t, first, Facts(300)...)
+		for i := range 50 {
+			putJudgement(t, first, Judgement(i))
+			link(t, first, Name(i), Fact(i).Digest)
+		}
 		revision, stat := revisionOf(t, first), statOf(t, first)
 		if err := first.Close(); err != nil {
 			t.Fatal(err)
@@ -65,6 +80,18 @@ func RunDurable(t *testing.T, open func(t *testing.T, folder string) index.Store
 		again := open(t, folder)
 		if diff := cmp.Diff(want, list(t, again, "", len(want)+1)); diff != "" {
 			t.Errorf("facts (-before +after):\n%s", diff)
+		}
+		for i := range 50 {
+			j := Judgement(i)
+			if diff := cmp.Diff(j, judgement(t, again, j.Manifest)); diff != "" {
+				t.Errorf("judgement (-before +after):\n%s", diff)
+			}
+			if j.Verdict == verify.Match {
+				twin(t, again, j.Config, j)
+			}
+			if diff := cmp.Diff(Fact(i), get(t, again, Name(i))); diff != "" {
+				t.Errorf("fact under another name (-before +after):\n%s", diff)
+			}
 		}
 		if got := revisionOf(t, again); got != revision {
 			t.Errorf("revision was %q, is %q", revision, got)
