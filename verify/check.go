@@ -8,11 +8,11 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sync/errgroup"
 )
 
-// ErrNotFound is returned by a Blobs whose repository does not hold a blob.
-var ErrNotFound = errors.New("blob not found")
+// ErrNotFound is returned by a Repository that does not hold what it is asked
+// for.
+var ErrNotFound = errors.New("not found")
 
 // Blobs is what a check needs of the repository that an image is in. Its
 // methods may be called at the same time.
@@ -25,21 +25,42 @@ type Blobs interface {
 	// returns ErrNotFound when the repository does not hold the blob, and
 	// ErrUnknown when nobody hashed it and hashing was not wanted.
 	Fact(ctx context.Context, desc ocispec.Descriptor) (Fact, error)
+	// Look reads a layer once more. It returns the errors that Fact does.
+	Look(ctx context.Context, desc ocispec.Descriptor) (Look, error)
+}
+
+// Manifests is what a check of an image index needs besides.
+type Manifests interface {
+	// Manifest returns the bytes of a manifest, after checking their digest,
+	// and the media type that the repository serves it with. It returns
+	// ErrNotFound when the repository does not hold it.
+	Manifest(ctx context.Context, desc ocispec.Descriptor) (mediaType string, body []byte, err error)
+	// Judgement returns what was found about a manifest before, or ErrUnknown.
+	// Any other error is taken for that, too.
+	Judgement(ctx context.Context, manifest digest.Digest) (Judgement, error)
+}
+
+// A Repository is both.
+type Repository interface {
+	Blobs
+	Manifests
 }
 
 // Check judges a manifest of any kind.
 //
 // Everything that is wrong with the image, also what is wrong with the JSON,
 // is a Finding of the Report. The error is for what could not be found out:
-// it is an error of blobs, wrapped with the layer or config it is about.
-func Check(ctx context.Context, blobs Blobs, contentType string, body []byte) (Report, error) {
+// it is an error of repo, wrapped with the manifest, layer or config it is
+// about.
+func Check(ctx context.Context, repo Repository, contentType string, body []byte) (Report, error) {
 	m, err := ParseManifest(contentType, body)
 	if err != nil {
 		return claimReport(m, err)
 	}
 	switch m.Kind {
 	case IndexKind:
-		return Report{Verdict: NotAnImage}, nil // its children are judged when they are pushed
+		c := indexCheck{repo: repo}
+		return c.check(ctx, m, 1)
 	case Schema1Kind:
 		return finding(m, Finding{Severity: Undecided, Reason: ReasonSchema1, Layer: -1,
 			Message: "Docker schema 1 manifests carry no diff_ids and are refused (verify.schema1)"}), nil
@@ -47,10 +68,18 @@ func Check(ctx context.Context, blobs Blobs, contentType string, body []byte) (R
 		return finding(m, Finding{Reason: ReasonUnknownMediaType, Layer: -1,
 			Message: fmt.Sprintf("unknown manifest media type %+q: it cannot be judged", clip(contentType))}), nil
 	}
+	return checkImage(ctx, repo, m)
+}
+
+// maxLayers bounds the different layers of an image. Kernels mount 500 at most,
+// docker 125, and each costs the upstream a request.
+const maxLayers = 1000
+
+func checkImage(ctx context.Context, blobs Blobs, m Manifest) (Report, error) {
 	if !m.MayBeImage() {
-		return Judge(m, Config{}, make([]*Fact, len(m.Layers))), nil
+		return Judge(m, Config{}, make([]Evidence, len(m.Layers))), nil
 	}
-	body, err = blobs.Config(ctx, m.Config)
+	body, err := config(ctx, blobs, m.Config)
 	if errors.Is(err, ErrNotFound) {
 		return finding(m, Finding{Reason: ReasonBlobUnknown, Layer: -1, Digest: m.Config.Digest,
 			Message: fmt.Sprintf("the config %s is not in the repository; push it before the manifest", m.Config.Digest)}), nil
@@ -62,11 +91,27 @@ func Check(ctx context.Context, blobs Blobs, contentType string, body []byte) (R
 	if err != nil {
 		return configReport(m, c, err)
 	}
-	facts, missing, err := gather(ctx, blobs, m.Layers)
+	if n := differentLayers(m.Layers); n > maxLayers {
+		return finding(m, Finding{Severity: Undecided, Reason: ReasonUnverifiable, Layer: -1,
+			Message: fmt.Sprintf("unverifiable image: it has %d different layers, and more than %d are not looked at", n, maxLayers)}), nil
+	}
+	e, missing, err := gather(ctx, blobs, m.Layers)
 	if err != nil {
 		return Report{}, err
 	}
-	r := Judge(m, c, facts)
+	r := Judge(m, c, e)
+	looked, gone, err := lookCloser(ctx, blobs, r, e)
+	if err != nil {
+		return Report{}, err
+	}
+	missing = append(missing, gone...)
+	if looked {
+		r = Judge(m, c, e)
+	}
+	if len(body) != int(m.Config.Size) {
+		r.Findings = append(r.Findings, Finding{Severity: Portable, Reason: ReasonNotPortable, Layer: -1, Digest: m.Config.Digest, Runtimes: []Runtime{Containerd, Podman},
+			Message: fmt.Sprintf("the config has %d bytes and its descriptor says %d: containerd and podman refuse it", len(body), m.Config.Size)})
+	}
 	for _, i := range missing {
 		r.Verdict = Mismatch
 		r.Findings = append(r.Findings, Finding{Reason: ReasonBlobUnknown, Layer: i, Digest: m.Layers[i].Digest,
@@ -75,50 +120,21 @@ func Check(ctx context.Context, blobs Blobs, contentType string, body []byte) (R
 	return r, nil
 }
 
-// gather asks for the facts about all layers, once for each digest. missing
-// are the layers that the repository should hold and does not.
-func gather(ctx context.Context, blobs Blobs, layers []ocispec.Descriptor) (facts []*Fact, missing []int, err error) {
-	type answer struct {
-		fact *Fact
-		gone bool
+// config returns the bytes of a config. Those that the manifest has in itself
+// are right: ParseManifest compared them with the digest.
+func config(ctx context.Context, blobs Blobs, desc ocispec.Descriptor) ([]byte, error) {
+	if desc.Data != nil {
+		return desc.Data, nil
 	}
-	answers := map[digest.Digest]*answer{}
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(64) // what runs at once is bounded by the source; this bounds goroutines
-	for i, d := range layers {
-		if answers[d.Digest] != nil || isEncrypted(d) {
-			continue
-		}
-		a := &answer{}
-		answers[d.Digest] = a
-		g.Go(func() error {
-			f, err := blobs.Fact(ctx, d)
-			switch {
-			case err == nil:
-				a.fact = &f
-			case errors.Is(err, ErrNotFound):
-				a.gone = true
-			case !errors.Is(err, ErrUnknown):
-				return fmt.Errorf("read layer %d of %d (%s): %w", i+1, len(layers), d.Digest, err)
-			}
-			return nil
-		})
+	return blobs.Config(ctx, desc)
+}
+
+func differentLayers(layers []ocispec.Descriptor) int {
+	different := map[digest.Digest]bool{}
+	for _, d := range layers {
+		different[d.Digest] = true
 	}
-	if err := g.Wait(); err != nil {
-		return nil, nil, err
-	}
-	facts = make([]*Fact, len(layers))
-	for i, d := range layers {
-		a := answers[d.Digest]
-		if a == nil {
-			continue
-		}
-		facts[i] = a.fact
-		if a.gone && !isForeign(d) {
-			missing = append(missing, i)
-		}
-	}
-	return facts, missing, nil
+	return len(different)
 }
 
 // configReport reports a config that cannot be read. Under a type that anybody
@@ -126,7 +142,7 @@ func gather(ctx context.Context, blobs Blobs, layers []ocispec.Descriptor) (fact
 func configReport(m Manifest, c Config, err error) (Report, error) {
 	var claim *ClaimError
 	if errors.As(err, &claim) && claim.Reason == ReasonConfigInvalid && !c.HasRootFS && slices.Contains(legacyConfigTypes, m.Config.MediaType) {
-		return Judge(m, Config{}, make([]*Fact, len(m.Layers))), nil
+		return Judge(m, Config{}, make([]Evidence, len(m.Layers))), nil
 	}
 	return claimReport(m, err)
 }

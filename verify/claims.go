@@ -84,7 +84,8 @@ func manifestShape() shape {
 //
 // A manifest of UnknownKind or Schema1Kind is returned unread. The error is a
 // *ClaimError when the manifest is not valid or when two parsers could read it
-// differently: as another kind (CVE-2021-41190), or with other layers.
+// differently: as another kind (CVE-2021-41190), with other layers, or with
+// inline data that is not the blob.
 func ParseManifest(contentType string, body []byte) (Manifest, error) {
 	m := Manifest{Kind: KindOf(contentType), MediaType: baseType(contentType)}
 	if m.Kind != ImageKind && m.Kind != IndexKind {
@@ -148,6 +149,10 @@ func checkDescriptors(what string, descs []ocispec.Descriptor) error {
 		if d.Size < 0 {
 			return &ClaimError{Reason: ReasonManifestInvalid, Message: fmt.Sprintf("%s %d of %d has a negative size", what, i+1, len(descs))}
 		}
+		// Who uses the data reads other bytes than who fetches the blob.
+		if d.Data != nil && (d.Digest.Algorithm().FromBytes(d.Data) != d.Digest || d.Size != int64(len(d.Data))) {
+			return ambiguousManifest("%s %d of %d has data that is not what its digest and size say", what, i+1, len(descs))
+		}
 	}
 	return nil
 }
@@ -187,6 +192,12 @@ func (m Manifest) MayBeImage() bool {
 
 // isLayer reports whether runtimes unpack a blob of the descriptor's type.
 func isLayer(d ocispec.Descriptor) bool {
+	return isTarLayer(d) || strings.HasPrefix(d.MediaType, "application/vnd.oci.image.layer.")
+}
+
+// isTarLayer reports whether a type is one of the specifications', under which
+// a blob is a tar archive.
+func isTarLayer(d ocispec.Descriptor) bool {
 	switch d.MediaType {
 	case "application/vnd.docker.image.rootfs.diff.tar",
 		"application/vnd.docker.image.rootfs.diff.tar.gzip",
@@ -195,7 +206,12 @@ func isLayer(d ocispec.Descriptor) bool {
 		"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip":
 		return true
 	}
-	return strings.HasPrefix(d.MediaType, "application/vnd.oci.image.layer.")
+	for _, prefix := range []string{"application/vnd.oci.image.layer.v1.tar", "application/vnd.oci.image.layer.nondistributable.v1.tar"} {
+		if d.MediaType == prefix || strings.HasPrefix(d.MediaType, prefix+"+") {
+			return true
+		}
+	}
+	return false
 }
 
 // isForeign reports whether a registry need not hold the layer.

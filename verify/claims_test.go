@@ -226,14 +226,14 @@ func TestManyLayers(t *testing.T) {
 	if len(m.Layers) != n {
 		t.Errorf("got %d layers, want %d", len(m.Layers), n)
 	}
-	facts := make([]*verify.Fact, n)
+	evidence := make([]verify.Evidence, n)
 	fact := hash(nil)
 	for i := range n {
 		m.Layers[i].MediaType = ocispec.MediaTypeImageLayer
-		facts[i] = &fact
+		evidence[i].Fact = &fact
 	}
 	m.Config.MediaType = ocispec.MediaTypeImageConfig
-	if r := verify.Judge(m, c, facts); len(r.Findings) != n {
+	if r := verify.Judge(m, c, evidence); len(r.Findings) != n {
 		t.Errorf("got %d findings, want %d", len(r.Findings), n)
 	}
 }

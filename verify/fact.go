@@ -35,8 +35,8 @@ const (
 	Identity Encoding = iota // anything that does not start with a known magic
 	Gzip                     // 1f 8b (RFC 1952)
 	Zstd                     // 28 b5 2f fd, or a skippable frame first (RFC 8878)
-	Bzip2                    // "BZh"; identified, not decoded
-	XZ                       // fd "7zXZ" 00; identified, not decoded
+	Bzip2                    // "BZh"
+	XZ                       // fd "7zXZ" 00 (The .xz File Format, version 1.2.1)
 )
 
 var encodingNames = [...]string{"identity", "gzip", "zstd", "bzip2", "xz"}
@@ -57,7 +57,7 @@ const (
 	Corrupt                    // no decoder accepts the bytes
 	Ambiguous                  // decoders accept the bytes and differ in what they read
 	Limit                      // decoding stopped at one of the Limits
-	Unsupported                // an encoding that is identified and not decoded
+	Unsupported                // a form of the encoding that is not decoded
 )
 
 var problemNames = [...]string{"", "corrupt", "ambiguous", "limit", "unsupported"}
@@ -68,8 +68,9 @@ func (p Problem) String() string { return name(problemNames[:], int(p)) }
 // MarshalText implements encoding.TextMarshaler.
 func (p Problem) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
-// Quirks are properties of a blob that every decoder reads alike but that some
-// runtime refuses. They are a bit set.
+// Quirks are properties of a blob for which some runtime, or with NotTar each,
+// refuses it as a layer. Those who do read it read the same. They are a bit
+// set.
 type Quirks uint16
 
 // The quirks. Their values are stored in the DiffID index and never change
@@ -80,6 +81,7 @@ const (
 	ReservedFlag                      // a reserved flag bit in the first gzip member
 	TrailingZeros                     // zero bytes after the last gzip member
 	SkippableFirst                    // zstd that starts with a skippable frame
+	NotTar                            // bytes of no known encoding that do not start as a tar does
 )
 
 // A Source is the way by which a fact was learned.
@@ -111,7 +113,7 @@ type Fact struct {
 	Encoding     Encoding      // by the first bytes
 	Unpacked     digest.Digest // SHA-256 of the decoded bytes; empty unless Problem is None
 	UnpackedSize int64         // decoded bytes; as far as decoding came when there is a Problem
-	Parts        int64         // gzip members, or zstd frames that are not skippable; 1 for identity
+	Parts        int64         // gzip members, zstd frames that are not skippable or xz streams; 1 for the rest
 	Trailing     int64         // bytes after the last gzip member
 	Quirks       Quirks
 	Problem      Problem
@@ -124,7 +126,7 @@ type Fact struct {
 const MaxReason = 160
 
 // Final reports whether the fact is a property of the bytes alone. A fact that
-// ended at a limit or at an encoding we do not decode is not: another setting
+// ended at a limit or at a form that we do not decode is not: another setting
 // or version may learn more, and a final fact may then replace it.
 func (f Fact) Final() bool { return f.Problem != Limit && f.Problem != Unsupported }
 

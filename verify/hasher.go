@@ -34,9 +34,10 @@ var errAborted = overLimit("hashing was given up")
 // Exactly one of Sum and Close must be called at the end; both wait for the
 // goroutine. A Hasher is for one goroutine at a time.
 type Hasher struct {
-	limits Limits
-	stored hash.Hash
-	size   int64
+	limits  Limits
+	content io.Writer // also gets the decoded bytes; may be nil
+	stored  hash.Hash
+	size    int64
 
 	chunk []byte        // being filled by Write
 	full  chan []byte   // to the decoder, in order; closed at the end
@@ -50,14 +51,19 @@ type Hasher struct {
 }
 
 // NewHasher returns a Hasher with the given limits and starts its decoder.
-func NewHasher(l Limits) *Hasher {
+func NewHasher(l Limits) *Hasher { return newHasher(l, nil) }
+
+// newHasher returns a Hasher that also writes the decoded bytes to content,
+// from a goroutine of its own that ends with Sum or Close.
+func newHasher(l Limits, content io.Writer) *Hasher {
 	h := &Hasher{
-		limits: l.withDefaults(),
-		stored: sha256.New(),
-		full:   make(chan []byte, chunks),
-		free:   make(chan []byte, chunks),
-		abort:  make(chan struct{}),
-		done:   make(chan struct{}),
+		limits:  l.withDefaults(),
+		content: content,
+		stored:  sha256.New(),
+		full:    make(chan []byte, chunks),
+		free:    make(chan []byte, chunks),
+		abort:   make(chan struct{}),
+		done:    make(chan struct{}),
 	}
 	go h.decode()
 	return h
@@ -165,23 +171,42 @@ func (h *Hasher) decode() {
 		h.fail(err)
 		return
 	}
-	f := &h.decoded
-	f.Encoding = sniff(head)
-	if f.Encoding == Identity {
-		return // the stored bytes are the content: Write hashes them already
+	h.decoded.Encoding = sniff(head)
+	if h.decoded.Encoding == Identity {
+		err = h.identity(br, head)
+	} else {
+		err = h.unpack(br, in, head)
 	}
-	if isTarHeader(head) {
-		h.fail(ambiguous("it is a tar archive and begins like " + f.Encoding.String() + "; runtimes differ in which they unpack"))
-		return
-	}
-	s := &sink{hash: sha256.New(), limits: h.limits, read: in.count, abort: h.abort}
-	err = h.run(br, in, s, isSkippable(head))
-	f.UnpackedSize = s.size
 	if err != nil {
 		h.fail(err)
-		return
 	}
-	f.Unpacked = digest.NewDigest(digest.SHA256, s.hash)
+}
+
+// identity looks at a blob that is its own content, which Write hashes already.
+func (h *Hasher) identity(br *bufio.Reader, head []byte) error {
+	if !isTarStart(head) {
+		h.decoded.Quirks |= NotTar
+	}
+	if h.content == nil {
+		return nil
+	}
+	_, err := br.WriteTo(h.content)
+	return err
+}
+
+// unpack hashes the content of an encoded blob.
+func (h *Hasher) unpack(br *bufio.Reader, in *chunkReader, head []byte) error {
+	f := &h.decoded
+	if isTarHeader(head) {
+		return ambiguous("it is a tar archive and begins like " + f.Encoding.String() + "; runtimes differ in which they unpack")
+	}
+	s := &sink{hash: sha256.New(), content: h.content, limits: h.limits, read: in.count, abort: h.abort}
+	err := h.run(br, in, s, isSkippable(head))
+	f.UnpackedSize = s.size
+	if err == nil {
+		f.Unpacked = digest.NewDigest(digest.SHA256, s.hash)
+	}
+	return err
 }
 
 func (h *Hasher) run(br *bufio.Reader, in *chunkReader, s *sink, skippable bool) error {
@@ -199,8 +224,13 @@ func (h *Hasher) run(br *bufio.Reader, in *chunkReader, s *sink, skippable bool)
 		var err error
 		f.Parts, err = decodeZstd(br, s, h.limits)
 		return err
+	case XZ:
+		var err error
+		f.Parts, err = decodeXZ(br, s, h.limits)
+		return err
 	default:
-		return &decodeError{Unsupported, f.Encoding.String() + " layers are not decoded"}
+		f.Parts = 1
+		return decodeBzip2(br, s)
 	}
 }
 
@@ -248,11 +278,12 @@ func (r *chunkReader) Read(p []byte) (int, error) {
 
 // A sink hashes and counts decoded bytes and enforces the limits.
 type sink struct {
-	hash   hash.Hash
-	size   int64
-	limits Limits
-	read   func() int64 // stored bytes consumed so far
-	abort  <-chan struct{}
+	hash    hash.Hash
+	content io.Writer // also gets the bytes; may be nil
+	size    int64
+	limits  Limits
+	read    func() int64 // stored bytes consumed so far
+	abort   <-chan struct{}
 }
 
 func (s *sink) Write(p []byte) (int, error) {
@@ -267,6 +298,11 @@ func (s *sink) Write(p []byte) (int, error) {
 	}
 	if s.size > ratioFloor && s.size/s.limits.Ratio > s.read() {
 		return 0, overLimit("it unpacks to more than limits.ratio times its size")
+	}
+	if s.content != nil {
+		if _, err := s.content.Write(p); err != nil {
+			return 0, err
+		}
 	}
 	return s.hash.Write(p)
 }

@@ -9,41 +9,53 @@ import (
 // portability warns about a true layer that some mainstream runtime will not
 // pull. All who do pull it read the same bytes.
 func (j *judge) portability(i int) {
-	f, t := j.r.Layers[i].Fact, j.r.Layers[i].Descriptor.MediaType
+	f, d := j.r.Layers[i].Fact, j.r.Layers[i].Descriptor
 	at := j.at(i)
+	if f.Size != d.Size {
+		j.warn(i, []Runtime{Containerd, Podman}, "%s has %d bytes and its descriptor says %d: containerd and podman refuse it", at, f.Size, d.Size)
+	}
 	if f.Size == 0 {
-		j.warn(i, "%s is a blob of no bytes: containerd refuses it", at)
+		j.warn(i, []Runtime{Containerd}, "%s is a blob of no bytes: containerd refuses it", at)
 		return
 	}
-	for _, q := range []struct {
-		quirk Quirks
-		what  string
-	}{
-		{HeaderCRC, "has a gzip header checksum, which pgzip (podman, skopeo) refuses beside other fields"},
-		{LongName, "has a gzip name over 511 bytes, which runtimes without unpigz or igzip refuse"},
-		{ReservedFlag, "has a reserved gzip flag, which unpigz and newer containerd refuse"},
-		{TrailingZeros, "has zero bytes after the gzip stream, which runtimes without unpigz or igzip refuse"},
-		{SkippableFirst, "starts with a zstd skippable frame, which podman, skopeo and crane take for uncompressed"},
-	} {
+	for _, q := range quirks {
 		if f.Quirks&q.quirk != 0 {
-			j.warn(i, "%s %s", at, q.what)
+			j.warn(i, q.who, "%s %s", at, q.what)
 		}
 	}
-	if len(tocs(j.r.Layers[i].Descriptor)) > 1 {
-		j.warn(i, "%s has two kinds of table of contents: podman refuses it", at)
+	if len(tocs(d)) > 1 {
+		j.warn(i, []Runtime{Podman}, "%s has two kinds of table of contents: podman refuses it", at)
 	}
-	says := typeEncoding(t)
-	if says == f.Encoding || isDockerTar(t) && f.Encoding == Gzip {
-		return
-	}
-	who := "umoci"
+	says := typeEncoding(d.MediaType)
 	switch {
-	case says == Identity && !isDockerTar(t):
-		who = "containerd"
+	case f.Encoding == Bzip2, f.Encoding == XZ:
+		j.warn(i, []Runtime{Containerd, Crane, Umoci}, "%s is %s: containerd does not unpack it", at, f.Encoding)
+	case says == f.Encoding, isDockerTar(d.MediaType) && f.Encoding == Gzip:
+	case says == Identity && !isDockerTar(d.MediaType):
+		j.mistyped(i, Containerd, says)
 	case f.Encoding == Identity:
-		who = "crane"
+		j.mistyped(i, Crane, says)
+	default:
+		j.mistyped(i, Umoci, says)
 	}
-	j.warn(i, "%s is %s and its media type says %s: %s refuses it", at, inWords(f.Encoding), inWords(says), who)
+}
+
+// mistyped warns about a layer whose bytes are not what its media type says.
+func (j *judge) mistyped(i int, who Runtime, says Encoding) {
+	j.warn(i, []Runtime{who}, "%s is %s and its media type says %s: %s refuses it", j.at(i), inWords(j.r.Layers[i].Fact.Encoding), inWords(says), who)
+}
+
+// quirks says who refuses which quirk.
+var quirks = []struct {
+	quirk Quirks
+	who   []Runtime
+	what  string
+}{
+	{HeaderCRC, []Runtime{Podman}, "has a gzip header checksum, which podman refuses beside other fields"},
+	{LongName, []Runtime{WithoutPigz, Podman, Crane, Umoci}, "has a gzip name over 511 bytes, which runtimes without unpigz or igzip refuse"},
+	{ReservedFlag, []Runtime{WithPigz, Containerd}, "has a reserved gzip flag, which unpigz and newer containerd refuse"},
+	{TrailingZeros, []Runtime{WithoutPigz, Podman, Crane, Umoci}, "has zero bytes after the gzip stream, which runtimes without unpigz or igzip refuse"},
+	{SkippableFirst, []Runtime{Podman, Crane}, "starts with a zstd skippable frame, which podman, skopeo and crane take for uncompressed"},
 }
 
 func inWords(e Encoding) string {

@@ -1,6 +1,8 @@
 package verify
 
 import (
+	"fmt"
+
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -35,6 +37,26 @@ const (
 	CauseReversed         Cause = "reversed"          // the ids stand in reverse order
 	CauseOtherLayer       Cause = "other_layer"       // the id of another layer of the image
 	CauseEmptyString      Cause = "empty_string"      // the digest of nothing
+	CauseUncompressedTwin Cause = "uncompressed_twin" // the blob is another layer, uncompressed
+	CauseEmptyBlob        Cause = "empty_blob"        // the blob holds nothing
+	CauseUnpaddedTar      Cause = "unpadded_tar"      // the digest of the tar without its padding
+	CauseRecompressed     Cause = "recompressed"      // the layer was compressed once more, or otherwise
+)
+
+// A Runtime is what will not pull an image; part of the HTTP API.
+type Runtime string
+
+// The runtimes that findings name. Docker means its own store, Podman all that
+// is made of containers/image. Docker and containerd have unpigz or igzip
+// unpack gzip when the machine has them, and differ with it.
+const (
+	Docker      Runtime = "docker"
+	Containerd  Runtime = "containerd"
+	Podman      Runtime = "podman"
+	Crane       Runtime = "crane"
+	Umoci       Runtime = "umoci"
+	WithPigz    Runtime = "with_pigz"
+	WithoutPigz Runtime = "without_pigz"
 )
 
 // A Severity says which question a finding answers.
@@ -56,7 +78,17 @@ type Finding struct {
 	Digest   digest.Digest // of the layer or config; may be empty
 	Claimed  DiffID        // what the config says; may be empty
 	Actual   DiffID        // what the blob unpacks to; may be empty
-	Message  string        // one line of ASCII that starts with the subject
+	Runtimes []Runtime     // that will not pull the image, when it is Portable
+	Manifest digest.Digest // of the image index's child that it is about; empty when it is about the manifest itself
+	Message  string        // one line of at most 300 bytes of ASCII that starts with the subject
+}
+
+// Masked returns the finding about a false image whose config is also that of
+// twin, an image that is right. Runtimes know an image by its config.
+func Masked(config, twin digest.Digest) Finding {
+	return Finding{Reason: ReasonDiffIDMismatch, Layer: -1, Digest: config, Message: fmt.Sprintf(
+		"masked mismatch: image %s has the same config %s and is right: machines that have it accept this image unread, clean ones refuse it",
+		short(twin), short(config))}
 }
 
 // A ClaimError is what ParseManifest and ParseConfig return for a document
@@ -106,13 +138,21 @@ type LayerReport struct {
 	Status     Status
 }
 
+// A ChildReport is the answer about one manifest of an image index.
+type ChildReport struct {
+	Descriptor ocispec.Descriptor
+	MediaType  string // that the registry serves it with; empty when it does not hold it
+	Report     Report
+}
+
 // A Report is the whole answer about one manifest.
 type Report struct {
-	Verdict  Verdict
+	Verdict  Verdict // of an image index, the gravest of its children
 	Config   digest.Digest
 	Platform ocispec.Platform
 	Layers   []LayerReport
-	Findings []Finding
+	Children []ChildReport // of an image index
+	Findings []Finding     // also those of the children
 }
 
 // A Policy says what to do with the findings that are not plainly false.

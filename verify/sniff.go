@@ -32,6 +32,12 @@ func isSkippable(head []byte) bool {
 	return len(head) >= 4 && head[0]&0xf0 == 0x50 && bytes.Equal(head[1:4], []byte{0x2a, 0x4d, 0x18})
 }
 
+// isTarStart reports whether a blob with that head may be a tar archive: it is
+// empty, as docker allows, or starts with a header or an end marker.
+func isTarStart(head []byte) bool {
+	return len(head) == 0 || isTarHeader(head) || bytes.Equal(head, make([]byte, headSize))
+}
+
 // isTarHeader reports whether head is a tar header by its checksum, the one
 // thing that every tar reader looks at before it believes a header. Readers
 // differ in what may follow the digits, so anything may.

@@ -1,7 +1,6 @@
 package verify
 
 import (
-	"errors"
 	"io"
 
 	"github.com/klauspost/compress/zstd"
@@ -26,15 +25,11 @@ func decodeZstd(in io.Reader, sink io.Writer, l Limits) (int64, error) {
 	}
 	defer dec.Close()
 	_, err = dec.WriteTo(sink)
-	var ours *decodeError
 	switch {
 	case frames.err != nil:
 		err = frames.err
-	case errors.As(err, &ours):
-	case errors.Is(err, io.ErrUnexpectedEOF), err == nil && !frames.whole():
-		err = corrupt("the zstd stream is cut")
-	case err != nil:
-		err = corrupt("zstd: " + err.Error())
+	case err == nil && !frames.whole():
+		err = io.ErrUnexpectedEOF
 	}
-	return frames.frames, err
+	return frames.frames, decoderError("zstd", err)
 }

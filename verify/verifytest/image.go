@@ -31,6 +31,10 @@ type Layer struct {
 	Content     []byte // what it unpacks to
 	Annotations map[string]string
 	Algorithm   digest.Algorithm // of its digest; empty means SHA-256
+	URLs        []string         // in the descriptor
+	Data        []byte           // inline in the descriptor, when not nil
+	Size        int64            // in the descriptor, when not 0 and not that of Blob
+	Absent      bool             // no repository holds the blob
 }
 
 // TarLayer returns an honest uncompressed layer.
@@ -59,8 +63,12 @@ func (l Layer) descriptor() ocispec.Descriptor {
 	if algorithm == "" {
 		algorithm = digest.SHA256
 	}
-	return ocispec.Descriptor{MediaType: l.MediaType, Digest: algorithm.FromBytes(l.Blob),
-		Size: int64(len(l.Blob)), Annotations: l.Annotations}
+	size := l.Size
+	if size == 0 {
+		size = int64(len(l.Blob))
+	}
+	return ocispec.Descriptor{MediaType: l.MediaType, Digest: algorithm.FromBytes(l.Blob), Size: size,
+		URLs: l.URLs, Data: l.Data, Annotations: l.Annotations}
 }
 
 // An Image is a manifest with all that it names.
@@ -70,6 +78,13 @@ type Image struct {
 	Layers     []Layer
 	DiffIDs    []string // what the config says
 	RawConfig  []byte   // the config, in place of one made from DiffIDs
+
+	Algorithm    digest.Algorithm // of the digest of the config; empty means SHA-256
+	ArtifactType string           // of the manifest
+	ConfigData   []byte           // inline in the descriptor of the config, when not nil
+	ConfigSize   int64            // in the descriptor of the config, when not 0 and not that of the config
+	ConfigAbsent bool             // no repository holds the config
+	Beside       [][]byte         // blobs that the repository holds and the manifest does not name
 }
 
 // NewImage returns an honest OCI image of the layers.
@@ -124,15 +139,25 @@ func rootFS(diffIDs []string) []byte {
 }
 
 // ConfigDigest returns the digest of the config.
-func (img Image) ConfigDigest() digest.Digest { return digest.FromBytes(img.Config()) }
+func (img Image) ConfigDigest() digest.Digest {
+	if img.Algorithm == "" {
+		return digest.FromBytes(img.Config())
+	}
+	return img.Algorithm.FromBytes(img.Config())
+}
 
 // Manifest returns the manifest and the media type to push it with.
 func (img Image) Manifest() (mediaType string, body []byte) {
+	size := img.ConfigSize
+	if size == 0 {
+		size = int64(len(img.Config()))
+	}
 	m := ocispec.Manifest{
-		Versioned: specs.Versioned{SchemaVersion: 2},
-		MediaType: img.MediaType,
-		Config: ocispec.Descriptor{MediaType: img.ConfigType, Digest: img.ConfigDigest(),
-			Size: int64(len(img.Config()))},
+		Versioned:    specs.Versioned{SchemaVersion: 2},
+		MediaType:    img.MediaType,
+		ArtifactType: img.ArtifactType,
+		Config: ocispec.Descriptor{MediaType: img.ConfigType, Digest: img.ConfigDigest(), Size: size,
+			Data: img.ConfigData},
 		Layers: []ocispec.Descriptor{},
 	}
 	for _, l := range img.Layers {
@@ -149,12 +174,20 @@ func (img Image) Digest() digest.Digest {
 	return digest.FromBytes(body)
 }
 
-// Blobs returns the config and the layers: all that must be pushed before the
-// manifest.
+// Blobs returns all that the repository holds before the manifest is pushed:
+// the config, the layers and what is beside them, without what is absent.
 func (img Image) Blobs() map[digest.Digest][]byte {
-	blobs := map[digest.Digest][]byte{img.ConfigDigest(): img.Config()}
+	blobs := map[digest.Digest][]byte{}
+	for _, blob := range img.Beside {
+		blobs[digest.FromBytes(blob)] = blob
+	}
+	if !img.ConfigAbsent {
+		blobs[img.ConfigDigest()] = img.Config()
+	}
 	for _, l := range img.Layers {
-		blobs[l.Digest()] = l.Blob
+		if !l.Absent {
+			blobs[l.Digest()] = l.Blob
+		}
 	}
 	return blobs
 }

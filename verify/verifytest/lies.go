@@ -30,17 +30,27 @@ func Lies() []Lie {
 		{"Reversed", "the diff_ids are in reverse order", Reversed(img), verify.ReasonDiffIDMismatch, verify.CauseReversed},
 		{"CompressedDigest", "the diff_ids are digests of the compressed blobs", CompressedDigest(img), verify.ReasonDiffIDMismatch, verify.CauseCompressedDigest},
 		{"EmptyString", "the diff_ids are the digest of nothing", EmptyString(img), verify.ReasonDiffIDMismatch, verify.CauseEmptyString},
-		{"Unpadded", "a diff_id was computed before the tar was padded", Unpadded(img), verify.ReasonDiffIDMismatch, ""},
+		{"Unpadded", "a diff_id was computed before the tar was padded", Unpadded(img), verify.ReasonDiffIDMismatch, verify.CauseUnpaddedTar},
 		{"OtherLayer", "one diff_id is that of another layer", OtherLayer(img), verify.ReasonDiffIDMismatch, verify.CauseOtherLayer},
 		{"Fewer", "a diff_id is missing", Fewer(img), verify.ReasonDiffIDCount, ""},
 		{"More", "a diff_id is too many", More(img), verify.ReasonDiffIDCount, ""},
+		{"MissingDiffIDs", "the rootfs has no diff_ids", MissingDiffIDs(img), verify.ReasonDiffIDCount, ""},
 		{"NoRootFS", "the config has no rootfs", NoRootFS(img), verify.ReasonDiffIDCount, ""},
+		{"NoLayers", "the manifest has no layers", NoLayers(img), verify.ReasonDiffIDCount, ""},
+		{"UncompressedTwin", "the last layer, uncompressed, stands in the place of the first two", UncompressedTwin(img), verify.ReasonDiffIDMismatch, verify.CauseUncompressedTwin},
+		{"EmptyBlobs", "all layers but the last are blobs of no bytes", EmptyBlobs(img), verify.ReasonDiffIDMismatch, verify.CauseEmptyBlob},
+		{"XZDigest", "a layer is compressed with xz and its diff_id is the digest of that", XZDigest(img), verify.ReasonDiffIDMismatch, verify.CauseCompressedDigest},
+		{"GzipTwice", "a layer is compressed twice", GzipTwice(img), verify.ReasonDiffIDMismatch, verify.CauseRecompressed},
+		{"ContentChanged", "a layer was made once more and its diff_id was kept", ContentChanged(img), verify.ReasonDiffIDMismatch, ""},
+		{"Masked", "the layers are others and the config is that of a good image", Masked(img), verify.ReasonDiffIDMismatch, ""},
+		{"WrongSHA512", "a diff_id is the SHA-512 digest of something else", WrongSHA512(img), verify.ReasonDiffIDMismatch, ""},
 		{"Malformed", "a diff_id is an empty string", Malformed(img), verify.ReasonDiffIDMalformed, ""},
 		{"Uppercase", "a diff_id is written in capitals", Uppercase(img), verify.ReasonDiffIDMalformed, ""},
 		{"NotStrings", "the diff_ids are numbers", NotStrings(img), verify.ReasonConfigInvalid, ""},
 		{"DuplicateKey", "the config has two rootfs, of which the last is true", DuplicateKey(img), verify.ReasonConfigAmbiguous, ""},
 		{"CaseVariant", "the config has a rootfs and a true RootFS", CaseVariant(img), verify.ReasonConfigAmbiguous, ""},
 		{"TrailingJSON", "the config is true and a second one follows it", TrailingJSON(img), verify.ReasonConfigAmbiguous, ""},
+		{"NotATar", "a layer is text and its diff_id is the digest of that", NotATar(img), verify.ReasonLayerCorrupt, ""},
 		{"CutLayer", "a layer is cut and the diff_id is that of the rest", CutLayer(img), verify.ReasonLayerCorrupt, ""},
 		{"AmbiguousLayer", "a layer unpacks differently with and without unpigz", AmbiguousLayer(img), verify.ReasonLayerAmbiguous, ""},
 	}
@@ -76,8 +86,9 @@ func Reversed(img Image) Image {
 	})
 }
 
-// CompressedDigest returns the image with the digests of its blobs as diff_ids, the
-// first error of every new tool (opencontainers/umoci#15).
+// CompressedDigest returns the image with the digests of its blobs as diff_ids,
+// the first error of every new tool (opencontainers/umoci#15,
+// containers/build#307) and of old ones (buildpacks/lifecycle#1662).
 func CompressedDigest(img Image) Image {
 	return change(img, func(ids []string) []string {
 		for i, l := range img.Layers {

@@ -11,8 +11,9 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// A Repo is a repository in memory. It implements [verify.Blobs] and hashes a
-// layer each time that it is asked.
+// A Repo is a repository in memory, of blobs and manifests. It implements
+// [verify.Repository], hashes a layer each time that it is asked, serves a
+// manifest as what it is asked for, and remembers no judgement.
 type Repo map[digest.Digest][]byte
 
 // Config implements verify.Blobs.
@@ -31,4 +32,27 @@ func (r Repo) Fact(_ context.Context, desc ocispec.Descriptor) (verify.Fact, err
 		return verify.Fact{}, verify.ErrNotFound
 	}
 	return verify.Hash(bytes.NewReader(blob), verify.Limits{}, verify.Fetched, time.Now())
+}
+
+// Look implements verify.Blobs.
+func (r Repo) Look(_ context.Context, desc ocispec.Descriptor) (verify.Look, error) {
+	blob, ok := r[desc.Digest]
+	if !ok {
+		return verify.Look{}, verify.ErrNotFound
+	}
+	return verify.TakeLook(bytes.NewReader(blob), verify.Limits{})
+}
+
+// Manifest implements verify.Manifests.
+func (r Repo) Manifest(_ context.Context, desc ocispec.Descriptor) (mediaType string, body []byte, err error) {
+	body, ok := r[desc.Digest]
+	if !ok {
+		return "", nil, verify.ErrNotFound
+	}
+	return desc.MediaType, body, nil
+}
+
+// Judgement implements verify.Manifests.
+func (r Repo) Judgement(context.Context, digest.Digest) (verify.Judgement, error) {
+	return verify.Judgement{}, verify.ErrUnknown
 }

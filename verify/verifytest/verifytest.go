@@ -1,5 +1,6 @@
 // Package verifytest makes blobs and images for tests: honest ones, damaged
-// ones, and one function for each known way to lie.
+// ones, one function for each known way to lie, and [Cases]: all that was ever
+// seen or thought of, with the answer that it is to get.
 //
 // Nothing is read from a disk and nothing is left to chance: the same call
 // gives the same bytes.
@@ -14,6 +15,9 @@
 //
 //	for _, lie := range verifytest.Lies() {
 //		mediaType, body := lie.Image.Manifest() // to be refused for lie.Reason
+//	}
+//	for _, c := range verifytest.Cases() {
+//		mediaType, body := c.Image.Manifest() // to be answered with c.Answer
 //	}
 //
 // An [Image] is a plain value. A test that needs a lie of its own changes the

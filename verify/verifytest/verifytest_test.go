@@ -3,6 +3,7 @@ package verifytest_test
 import (
 	"archive/tar"
 	"bytes"
+	"compress/bzip2"
 	"compress/gzip"
 	"io"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
+	"github.com/ulikunitz/xz"
 
 	"diffgate/verify"
 	"diffgate/verify/verifytest"
@@ -58,6 +60,37 @@ func unzstd(t *testing.T, blob []byte) []byte {
 	return out
 }
 
+func bunzip2(t *testing.T, blob []byte) []byte {
+	t.Helper()
+	out, err := io.ReadAll(bzip2.NewReader(bytes.NewReader(blob)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func unxz(t *testing.T, blob []byte) []byte {
+	t.Helper()
+	r, err := xz.NewReader(bytes.NewReader(blob))
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// allBytes returns every byte, some of them in runs.
+func allBytes() []byte {
+	var out []byte
+	for b := range 256 {
+		out = append(out, bytes.Repeat([]byte{byte(b * 7)}, 1+b%6)...)
+	}
+	return out
+}
+
 // Each blob is what its function says, to a reader that this repository did
 // not write.
 func TestBlobs(t *testing.T) {
@@ -89,6 +122,14 @@ func TestBlobs(t *testing.T) {
 	} {
 		if !bytes.Equal(unzstd(t, blob), archive) {
 			t.Errorf("%s has other content", name)
+		}
+	}
+	for name, content := range map[string][]byte{"a tar": archive, "nothing": nil, "a run": make([]byte, 1000), "all bytes": allBytes()} {
+		if !bytes.Equal(bunzip2(t, verifytest.Bzip2(content)), content) {
+			t.Errorf("Bzip2 of %s has other content", name)
+		}
+		if !bytes.Equal(unxz(t, verifytest.XZ(content)), content) {
+			t.Errorf("XZ of %s has other content", name)
 		}
 	}
 	for _, n := range []int64{0, 1, 128 << 10, 128<<10 + 1, 1 << 20} {
@@ -141,6 +182,9 @@ func TestLiesCopy(t *testing.T) {
 		verifytest.Unpadded, verifytest.OtherLayer, verifytest.Fewer, verifytest.More, verifytest.NoRootFS,
 		verifytest.Malformed, verifytest.Uppercase, verifytest.NotStrings, verifytest.DuplicateKey,
 		verifytest.CaseVariant, verifytest.TrailingJSON, verifytest.CutLayer, verifytest.AmbiguousLayer,
+		verifytest.MissingDiffIDs, verifytest.UncompressedTwin, verifytest.EmptyBlobs, verifytest.NoLayers,
+		verifytest.XZDigest, verifytest.ContentChanged, verifytest.Masked, verifytest.GzipTwice,
+		verifytest.NotATar, verifytest.WrongSHA512, verifytest.WrongData,
 		verifytest.Image.Docker,
 	} {
 		lie(img)

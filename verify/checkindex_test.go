@@ -1,0 +1,259 @@
+package verify_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"diffgate/verify"
+	"diffgate/verify/verifytest"
+)
+
+// A library is a repository of images and image indexes.
+type library struct {
+	verifytest.Repo
+	judgements map[digest.Digest]verify.Judgement
+	read       map[digest.Digest]int // how often a manifest was read
+}
+
+func newLibrary() *library {
+	return &library{verifytest.Repo{}, map[digest.Digest]verify.Judgement{}, map[digest.Digest]int{}}
+}
+
+// add puts an image into the repository.
+func (l *library) add(img verifytest.Image) ocispec.Descriptor {
+	maps.Copy(l.Repo, img.Blobs())
+	mediaType, body := img.Manifest()
+	return l.put(mediaType, body)
+}
+
+// index puts an image index into the repository.
+func (l *library) index(children ...ocispec.Descriptor) ocispec.Descriptor {
+	body, err := json.Marshal(ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: imageIndex, Manifests: children})
+	if err != nil {
+		panic(err)
+	}
+	return l.put(imageIndex, body)
+}
+
+func (l *library) put(mediaType string, body []byte) ocispec.Descriptor {
+	d := ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(body), Size: int64(len(body))}
+	l.Repo[d.Digest] = body
+	return d
+}
+
+// Manifest implements verify.Manifests. Every manifest is served as what it
+// says that it is.
+func (l *library) Manifest(_ context.Context, desc ocispec.Descriptor) (string, []byte, error) {
+	l.read[desc.Digest]++
+	body, ok := l.Repo[desc.Digest]
+	if !ok {
+		return "", nil, verify.ErrNotFound
+	}
+	var m struct{ MediaType string }
+	if err := json.Unmarshal(body, &m); err != nil {
+		return "text/plain", body, nil
+	}
+	return m.MediaType, body, nil
+}
+
+// Judgement implements verify.Manifests.
+func (l *library) Judgement(_ context.Context, manifest digest.Digest) (verify.Judgement, error) {
+	j, ok := l.judgements[manifest]
+	if !ok {
+		return j, verify.ErrUnknown
+	}
+	return j, nil
+}
+
+// check judges an image index.
+func (l *library) check(t *testing.T, index ocispec.Descriptor) verify.Report {
+	t.Helper()
+	report, err := verify.Check(t.Context(), l, index.MediaType, l.Repo[index.Digest])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return report
+}
+
+// An image index is as good as the worst of the manifests under it.
+func TestCheckIndex(t *testing.T) {
+	t.Parallel()
+	honest, other := image(l1), image(l2)
+	lying := verifytest.WrongDigit(image(l1, l2))
+	for _, tt := range []struct {
+		is       string
+		index    func(*library) ocispec.Descriptor
+		verdict  verify.Verdict
+		children []verify.Verdict
+		findings []string
+	}{
+		{"no manifests", func(l *library) ocispec.Descriptor { return l.index() }, verify.NotAnImage, nil, nil},
+		{"two honest images", func(l *library) ocispec.Descriptor { return l.index(l.add(honest), l.add(other)) },
+			verify.Match, []verify.Verdict{verify.Match, verify.Match}, nil},
+		{"an image and its attestation under an image config", func(l *library) ocispec.Descriptor {
+			return l.index(l.add(honest), l.add(image(attestation())))
+		}, verify.Match, []verify.Verdict{verify.Match, verify.NotAnImage}, nil},
+		{"an image and its attestation under an empty config", func(l *library) ocispec.Descriptor {
+			return l.index(l.add(honest), l.add(configType(image(attestation()), ocispec.MediaTypeEmptyJSON)))
+		}, verify.Match, []verify.Verdict{verify.Match, verify.NotAnImage}, nil},
+		{"an image that came round the proxy and is false", func(l *library) ocispec.Descriptor { return l.index(l.add(honest), l.add(lying)) },
+			verify.Mismatch, []verify.Verdict{verify.Match, verify.Mismatch}, found("1: diff_id_mismatch")},
+		{"a manifest that the repository does not hold", func(l *library) ocispec.Descriptor {
+			d := l.add(other)
+			delete(l.Repo, d.Digest)
+			return l.index(l.add(honest), d)
+		}, verify.Unverified, []verify.Verdict{verify.Match, verify.Unverified}, nil},
+		{"an image whose layer is gone", func(l *library) ocispec.Descriptor {
+			d := l.add(honest)
+			delete(l.Repo, l1.Digest())
+			return l.index(d)
+		}, verify.Mismatch, []verify.Verdict{verify.Mismatch}, found("0: blob_unknown")},
+		{"an image index in an image index, with a false image", func(l *library) ocispec.Descriptor { return l.index(l.index(l.add(lying))) },
+			verify.Mismatch, []verify.Verdict{verify.Mismatch}, found("1: diff_id_mismatch")},
+		{"an image that the image index calls an image index", func(l *library) ocispec.Descriptor {
+			d := l.add(lying)
+			d.MediaType = imageIndex
+			return l.index(d)
+		}, verify.Mismatch, []verify.Verdict{verify.Mismatch}, found("image: manifest_ambiguous")},
+		{"an image that the image index calls something else", func(l *library) ocispec.Descriptor {
+			d := l.add(lying)
+			d.MediaType = "application/vnd.example"
+			return l.index(d)
+		}, verify.Mismatch, []verify.Verdict{verify.Mismatch}, found("image: manifest_ambiguous")},
+		{"something else", func(l *library) ocispec.Descriptor { return l.index(l.put("text/plain", []byte("hello"))) },
+			verify.NotAnImage, []verify.Verdict{verify.NotAnImage}, nil},
+		{"an image that the repository serves as something else", func(l *library) ocispec.Descriptor { return l.index(l.put(imageManifest, []byte("hello"))) },
+			verify.Mismatch, []verify.Verdict{verify.Mismatch}, found("image: manifest_ambiguous")},
+	} {
+		t.Run(tt.is, func(t *testing.T) {
+			t.Parallel()
+			l := newLibrary()
+			report := l.check(t, tt.index(l))
+			if report.Verdict != tt.verdict {
+				t.Errorf("got verdict %s, want %s", report.Verdict, tt.verdict)
+			}
+			var children []verify.Verdict
+			for _, c := range report.Children {
+				children = append(children, c.Report.Verdict)
+			}
+			if diff := cmp.Diff(tt.children, children); diff != "" {
+				t.Errorf("verdicts of the manifests (-want +got):\n%s", diff)
+			}
+			var findings []string
+			for _, f := range report.Findings {
+				findings = append(findings, finding(f))
+				if !oneLine(f.Message) || !strings.HasPrefix(f.Message, "manifest ") || f.Manifest == "" {
+					t.Errorf("finding about %q that does not name its manifest on one line: %q", f.Manifest, f.Message)
+				}
+			}
+			if diff := cmp.Diff(tt.findings, findings); diff != "" {
+				t.Errorf("findings (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// A manifest that was judged before is not read again, unless it was by other
+// rules or as something else.
+func TestCheckIndexRemembers(t *testing.T) {
+	t.Parallel()
+	lying := verifytest.WrongDigit(image(l1))
+	for _, tt := range []struct {
+		is        string
+		judgement verify.Judgement
+		read      int
+	}{
+		{"judged before", verify.Judgement{MediaType: imageManifest, Rules: verify.Rules}, 0},
+		{"judged by other rules", verify.Judgement{MediaType: imageManifest, Rules: verify.Rules + 1}, 1},
+		{"judged as another type", verify.Judgement{MediaType: verifytest.DockerManifest, Rules: verify.Rules}, 1},
+	} {
+		t.Run(tt.is, func(t *testing.T) {
+			t.Parallel()
+			l := newLibrary()
+			d := l.add(lying)
+			tt.judgement.Verdict = verify.Mismatch
+			tt.judgement.Findings = []verify.Finding{{Reason: verify.ReasonDiffIDMismatch, Message: "as remembered"}}
+			l.judgements[d.Digest] = tt.judgement
+			report := l.check(t, l.index(d))
+			if report.Verdict != verify.Mismatch || len(report.Findings) != 1 {
+				t.Errorf("got %s, %v; want the mismatch", report.Verdict, report.Findings)
+			}
+			if remembered := strings.HasSuffix(report.Findings[0].Message, "as remembered"); remembered != (tt.read == 0) || l.read[d.Digest] != tt.read {
+				t.Errorf("read %d times, want %d; got %q", l.read[d.Digest], tt.read, report.Findings[0].Message)
+			}
+		})
+	}
+}
+
+// There is an end to what one image index can have read.
+func TestCheckIndexLimits(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		is    string
+		index func(*library) ocispec.Descriptor
+	}{
+		{"nested deep", func(l *library) ocispec.Descriptor {
+			d := l.add(image(l1))
+			for range 10 {
+				d = l.index(d)
+			}
+			return d
+		}},
+		{"501 manifests", func(l *library) ocispec.Descriptor {
+			return l.index(slices.Repeat([]ocispec.Descriptor{l.add(image(l1))}, 501)...)
+		}},
+		{"50 image indexes of 11 manifests", func(l *library) ocispec.Descriptor {
+			one := l.index(slices.Repeat([]ocispec.Descriptor{l.add(image(l1))}, 11)...)
+			return l.index(slices.Repeat([]ocispec.Descriptor{one}, 50)...)
+		}},
+	} {
+		t.Run(tt.is, func(t *testing.T) {
+			t.Parallel()
+			l := newLibrary()
+			report := l.check(t, tt.index(l))
+			if got := report.Findings; len(got) == 0 || finding(got[0]) != "image: unverifiable" || got[0].Severity != verify.Undecided {
+				t.Errorf("got %s, %v; want it unverifiable", report.Verdict, got)
+			}
+			total := 0
+			for _, n := range l.read {
+				total += n
+			}
+			if total > 501 {
+				t.Errorf("read %d manifests", total)
+			}
+		})
+	}
+}
+
+// What could not be found out is an error that names the manifest.
+func TestCheckIndexErrors(t *testing.T) {
+	t.Parallel()
+	l := newLibrary()
+	d := l.add(image(l1))
+	delete(l.Repo, d.Digest)
+	index := l.index(d)
+	_, err := verify.Check(t.Context(), failingManifests{l, context.DeadlineExceeded}, imageIndex, l.Repo[index.Digest])
+	if want := fmt.Sprintf("read manifest 1 of 1 (%s): context deadline exceeded", d.Digest); err == nil || err.Error() != want {
+		t.Errorf("got error %v, want %s", err, want)
+	}
+}
+
+// failingManifests is a repository that fails as upstreams fail.
+type failingManifests struct {
+	*library
+	err error
+}
+
+func (f failingManifests) Manifest(context.Context, ocispec.Descriptor) (string, []byte, error) {
+	return "", nil, f.err
+}

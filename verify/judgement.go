@@ -1,0 +1,68 @@
+package verify
+
+import (
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Rules is the version of the rules in this package. A Judgement that was made
+// by other rules is not believed.
+const Rules = 1
+
+// A Judgement is what was found about one image manifest, to be remembered. It
+// holds for those bytes under that media type wherever they are stored, as a
+// Fact does for a blob.
+type Judgement struct {
+	Manifest  digest.Digest // SHA-256 of its bytes; the key
+	MediaType string        // that it was judged as
+	Rules     int           // that it was judged by
+	Config    digest.Digest // that it names; empty when the manifest is false in itself
+	Verdict   Verdict
+	Findings  []Finding // the gravest first, at most MaxFindings
+	JudgedAt  time.Time // UTC, whole seconds
+}
+
+// MaxFindings is how many findings a Judgement keeps.
+const MaxFindings = 8
+
+// Clean reports whether nothing is to be said about the image under any policy.
+func (j Judgement) Clean() bool {
+	return (j.Verdict == Match || j.Verdict == NotAnImage) && len(j.Findings) == 0
+}
+
+// Valid reports whether the judgement holds for the manifest when it has the
+// given media type.
+func (j Judgement) Valid(mediaType string) bool {
+	return j.Rules == Rules && j.MediaType == baseType(mediaType)
+}
+
+// Judgement returns what is to be remembered of a report about the manifest
+// with that digest and media type. It returns false for a report that may come
+// out otherwise another time, or elsewhere: about an image index, whose
+// children may yet come, or about an image whose config or a layer could not
+// be judged, is missing, or need not be in the repository.
+func (r Report) Judgement(manifest digest.Digest, mediaType string) (Judgement, bool) {
+	if r.Layers == nil || r.Verdict == Unverified || manifest.Algorithm() != digest.SHA256 {
+		return Judgement{}, false
+	}
+	j := Judgement{Manifest: manifest, MediaType: baseType(mediaType), Rules: Rules, Config: r.Config, Verdict: r.Verdict}
+	for _, f := range r.Findings {
+		if f.Severity == Undecided || f.Reason == ReasonBlobUnknown {
+			return Judgement{}, false
+		}
+	}
+	for _, l := range r.Layers {
+		if isForeign(l.Descriptor) || len(l.Descriptor.URLs) > 0 {
+			return Judgement{}, false
+		}
+	}
+	for s := False; s <= Portable; s++ { // the gravest first
+		for _, f := range r.Findings {
+			if f.Severity == s && len(j.Findings) < MaxFindings {
+				j.Findings = append(j.Findings, f)
+			}
+		}
+	}
+	return j, true
+}
