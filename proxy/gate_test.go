@@ -154,7 +154,7 @@ func TestRefusalBody(t *testing.T) {
 			id[0], id[1], blob(0), blob(1), swapped.Digest(), short(blob(0)), short(blob(1)))},
 		{"a wrong count is told once, with both counts", fewer, fmt.Sprintf(`{"errors":[`+
 			`{"code":"MANIFEST_INVALID",`+
-			`"message":"diff_id count: config lists 2 diff_ids for 3 layers",`+
+			`"message":"diff_id count: config lists 2 diff_ids for 3 layers (layer 3 of 3 has none)",`+
 			`"detail":{"reason":"diff_id_count","digest":"%s","report":"/v2/app/_diffids/manifests/%s"}}]}`+"\n",
 			fewer.ConfigDigest(), fewer.Digest())},
 	} {

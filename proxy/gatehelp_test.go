@@ -84,6 +84,8 @@ type errorDetail struct {
 	Digest       digest.Digest
 	ConfigDiffID verify.DiffID `json:"config_diff_id"`
 	DiffID       verify.DiffID `json:"diff_id"`
+	Manifest     digest.Digest
+	Runtimes     []verify.Runtime
 	Report       string
 }
 

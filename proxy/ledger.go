@@ -15,7 +15,7 @@ import (
 // A ledger is what is known about blobs: the facts of the DiffID index, and
 // those that are being learned. Each digest is learned once however many ask.
 type ledger struct {
-	index   Facts
+	index   Index
 	log     *zap.Logger
 	metrics *Metrics
 	slots   chan struct{} // one for each fetch that may run
@@ -36,7 +36,7 @@ type flight struct {
 	err  error
 }
 
-func newLedger(index Facts, fetches int, log *zap.Logger, m *Metrics) *ledger {
+func newLedger(index Index, fetches int, log *zap.Logger, m *Metrics) *ledger {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &ledger{
 		index: index, log: log, metrics: m,
@@ -152,23 +152,19 @@ func (l *ledger) join(dgst digest.Digest, fetch func(context.Context) (verify.Fa
 		// Another flight may have landed after the caller looked.
 		fact, err := l.index.Get(l.ctx, dgst)
 		if err != nil {
-			fact, err = l.fetch(fetch)
+			fact, err = l.fetch(dgst, fetch)
 		}
 		l.land(dgst, fl, fact, err)
 	}()
 	return fl, true, nil
 }
 
-func (l *ledger) fetch(fetch func(context.Context) (verify.Fact, error)) (verify.Fact, error) {
-	l.metrics.hashersWaiting.Inc()
-	select {
-	case l.slots <- struct{}{}:
-		l.metrics.hashersWaiting.Dec()
-	case <-l.ctx.Done():
-		l.metrics.hashersWaiting.Dec()
+func (l *ledger) fetch(dgst digest.Digest, fetch func(context.Context) (verify.Fact, error)) (verify.Fact, error) {
+	release, err := l.slot(l.ctx)
+	if err != nil {
 		return verify.Fact{}, errClosed
 	}
-	defer func() { <-l.slots }()
+	defer release()
 	began := time.Now()
 	fact, err := fetch(l.ctx)
 	switch {
@@ -178,7 +174,26 @@ func (l *ledger) fetch(fetch func(context.Context) (verify.Fact, error)) (verify
 		return verify.Fact{}, err
 	}
 	l.metrics.fetchSeconds.Observe(time.Since(began).Seconds())
-	return fact, l.record(fact)
+	if err := l.record(fact); err != nil {
+		return fact, err
+	}
+	if fact.Digest != dgst {
+		err = l.write(func(ctx context.Context) error { return l.index.Link(ctx, dgst, fact.Digest) })
+	}
+	return fact, err
+}
+
+// slot waits until one more blob may be fetched and hashed. release must be
+// called when it was.
+func (l *ledger) slot(ctx context.Context) (release func(), err error) {
+	l.metrics.hashersWaiting.Inc()
+	defer l.metrics.hashersWaiting.Dec()
+	select {
+	case l.slots <- struct{}{}:
+		return func() { <-l.slots }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 func (l *ledger) land(dgst digest.Digest, fl *flight, fact verify.Fact, err error) {
@@ -198,11 +213,15 @@ const recordTimeout = 30 * time.Second
 // nobody knows what the blob contains.
 func (l *ledger) record(fact verify.Fact) error {
 	l.metrics.hashed(fact)
+	began := time.Now()
+	defer func() { l.metrics.commitSeconds.Observe(time.Since(began).Seconds()) }()
+	return l.write(func(ctx context.Context) error { return l.index.Put(ctx, fact) })
+}
+
+func (l *ledger) write(put func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), recordTimeout)
 	defer cancel()
-	began := time.Now()
-	err := l.index.Put(ctx, fact)
-	l.metrics.commitSeconds.Observe(time.Since(began).Seconds())
+	err := put(ctx)
 	switch {
 	case errors.Is(err, verify.ErrConflict):
 		l.metrics.conflicts.Inc()
@@ -213,4 +232,19 @@ func (l *ledger) record(fact verify.Fact) error {
 		l.log.Error("DiffID index cannot be written", zap.Error(err))
 	}
 	return nil
+}
+
+// remember puts a judgement into the DiffID index, in the background: the
+// client of a push does not wait for it.
+func (l *ledger) remember(j verify.Judgement) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return
+	}
+	l.work.Add(1)
+	go func() {
+		defer l.work.Done()
+		_ = l.write(func(ctx context.Context) error { return l.index.PutJudgement(ctx, j) }) // counted and logged there
+	}()
 }

@@ -24,6 +24,7 @@ type Metrics struct {
 	wrongBlobs      prometheus.Counter
 	checked         *prometheus.CounterVec
 	rejected        *prometheus.CounterVec
+	notPortable     *prometheus.CounterVec
 	fetchSeconds    prometheus.Histogram
 	lookups         *prometheus.CounterVec
 	commitSeconds   prometheus.Histogram
@@ -49,8 +50,9 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		blobs:           b.counters("blobs_hashed_total", "Blobs hashed.", "direction", "encoding", "result"),
 		blobBytes:       b.counters("blob_bytes_total", "Bytes of blobs hashed.", "direction", "kind"),
 		wrongBlobs:      b.counter("wrong_blobs_total", "Downloads cut because the upstream held other bytes."),
-		checked:         b.counters("manifests_checked_total", "Manifests judged.", "verdict", "mode"),
-		rejected:        b.counters("manifests_rejected_total", "Grounds on which manifests were refused.", "reason"),
+		checked:         b.counters("manifests_checked_total", "Manifests judged.", "direction", "verdict", "mode"),
+		rejected:        b.counters("manifests_rejected_total", "Grounds on which manifests were refused.", "direction", "reason"),
+		notPortable:     b.counters("manifests_not_portable_total", "Warnings that a runtime will not pull an image.", "direction", "runtime"),
 		fetchSeconds:    b.histogram("layer_fetch_seconds", "Time to fetch and hash a blob that was unknown.", fast),
 		lookups:         b.counters("index_lookups_total", "Lookups in the DiffID index.", "result"),
 		commitSeconds:   b.histogram("index_commit_seconds", "Time to record a fact durably.", fast),

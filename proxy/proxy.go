@@ -29,7 +29,6 @@
 package proxy
 
 import (
-	"context"
 	"errors"
 	"log"
 	"net/http"
@@ -39,6 +38,7 @@ import (
 	"time"
 
 	"github.com/distribution/distribution/v3/registry/api/errcode"
+	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/opencontainers/go-digest"
 	"go.uber.org/zap"
 	"golang.org/x/sync/semaphore"
@@ -56,33 +56,6 @@ const (
 	Off     Mode = "off"     // do not judge; the taps go on
 )
 
-// Facts is the part of the DiffID index that taps and gate use. It is safe for
-// concurrent use.
-type Facts interface {
-	// Get returns the fact about a blob, or verify.ErrUnknown.
-	Get(ctx context.Context, dgst digest.Digest) (verify.Fact, error)
-	// Put records a fact durably. It returns verify.ErrConflict when another
-	// final fact about the same bytes is recorded.
-	Put(ctx context.Context, f verify.Fact) error
-}
-
-// Catalog is the part of the DiffID index that answers queries. It is safe for
-// concurrent use.
-type Catalog interface {
-	// List returns at most n facts with digests after the given one, in order.
-	List(ctx context.Context, after digest.Digest, n int) ([]verify.Fact, error)
-	// ByDiffID returns at most n facts about blobs that unpack to id, in order.
-	ByDiffID(ctx context.Context, id verify.DiffID, n int) ([]verify.Fact, error)
-	// Revision returns a string that changes when the content does.
-	Revision(ctx context.Context) (string, error)
-}
-
-// Index is a whole DiffID index.
-type Index interface {
-	Facts
-	Catalog
-}
-
 // Config is what a Proxy is made of.
 type Config struct {
 	// Upstream is the registry's base URL: scheme and host. Required.
@@ -94,6 +67,9 @@ type Config struct {
 	Transport http.RoundTripper
 	// Mode of the gate. Empty means Enforce.
 	Mode Mode
+	// Pulls is what happens when an image is read that the gate would refuse.
+	// Empty means Off: it is not looked at.
+	Pulls Mode
 	// Policy says what to do with what is not plainly false.
 	Policy verify.Policy
 	// Denied makes refusals 403 DENIED instead of 400 MANIFEST_INVALID.
@@ -123,6 +99,7 @@ type Config struct {
 
 func (c Config) withDefaults() Config {
 	set(&c.Mode, Enforce)
+	set(&c.Pulls, Off)
 	set(&c.MaxManifest, 4<<20)
 	set(&c.MaxConfig, 4<<20)
 	set(&c.Fetches, 4)
@@ -156,7 +133,8 @@ type Proxy struct {
 	ledger    *ledger
 	sessions  *sessions
 	small     *smallBlobs
-	refused   *refusals
+	refused   *lru.Cache[refusalKey, refusal]
+	looks     *lru.Cache[digest.Digest, verify.Look]
 	manifests *semaphore.Weighted
 	buffers   *bufferPool
 	errorLog  *log.Logger // of httputil
@@ -183,6 +161,14 @@ func New(cfg Config) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
+	refused, err := lru.New[refusalKey, refusal](refusalsKept)
+	if err != nil {
+		return nil, err
+	}
+	looks, err := lru.New[digest.Digest, verify.Look](looksKept)
+	if err != nil {
+		return nil, err
+	}
 	return &Proxy{
 		cfg:       cfg,
 		router:    newRouter(),
@@ -191,7 +177,8 @@ func New(cfg Config) (*Proxy, error) {
 		ledger:    newLedger(cfg.Index, cfg.Fetches, cfg.Log, cfg.Metrics),
 		sessions:  newSessions(cfg.Sessions, sessionAge),
 		small:     newSmallBlobs(smallBlobsTotal),
-		refused:   newRefusals(),
+		refused:   refused,
+		looks:     looks,
 		manifests: semaphore.NewWeighted(max(manifestBudget, cfg.MaxManifest)),
 		buffers:   &bufferPool{},
 		errorLog:  errorLog,

@@ -3,8 +3,6 @@ package proxy
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"net/http"
 	"strings"
 
@@ -26,8 +24,15 @@ type imageReport struct {
 	Verdict   verify.Verdict `json:"verdict"`
 	Message   string         `json:"message,omitempty"`
 	Warnings  []string       `json:"warnings,omitempty"`
+	Findings  []found        `json:"findings,omitempty"` // the message and the warnings, for programs
 	Layers    []layerReport  `json:"layers,omitempty"`
 	Manifests []childReport  `json:"manifests,omitempty"` // of an image index
+}
+
+// A found is a finding with its sentence.
+type found struct {
+	finding
+	Message string `json:"message"`
 }
 
 type layerReport struct {
@@ -40,6 +45,7 @@ type layerReport struct {
 	ConfigDiffID string        `json:"config_diff_id,omitempty"`
 	DiffID       verify.DiffID `json:"diff_id,omitempty"`
 	ChainID      digest.Digest `json:"chain_id,omitempty"`
+	TOC          string        `json:"toc_digest,omitempty"` // claimed; lazy pullers trust it instead
 	Status       verify.Status `json:"status"`
 }
 
@@ -58,18 +64,28 @@ func newImageReport(name, reference string, m manifest, r verify.Report, policy 
 	for _, f := range policy.Warnings(r.Findings) {
 		out.Warnings = append(out.Warnings, f.Message)
 	}
+	for _, f := range r.Findings {
+		out.Findings = append(out.Findings, found{newFinding(f), f.Message})
+	}
 	for i, l := range r.Layers {
-		lr := layerReport{Index: i, Digest: l.Descriptor.Digest, MediaType: l.Descriptor.MediaType, Size: l.Descriptor.Size,
-			ConfigDiffID: l.Claimed, DiffID: l.DiffID, ChainID: l.ChainID, Status: l.Status}
-		if l.Fact != nil {
-			lr.Encoding = l.Fact.Encoding.String()
-			if l.Fact.Problem == verify.None {
-				lr.UnpackedSize = &l.Fact.UnpackedSize
-			}
-		}
-		out.Layers = append(out.Layers, lr)
+		out.Layers = append(out.Layers, newLayerReport(i, l))
+	}
+	for _, c := range r.Children {
+		out.Manifests = append(out.Manifests, childReport{Digest: c.Descriptor.Digest, Platform: platform(c.Descriptor.Platform), Verdict: c.Report.Verdict})
 	}
 	return out
+}
+
+func newLayerReport(i int, l verify.LayerReport) layerReport {
+	lr := layerReport{Index: i, Digest: l.Descriptor.Digest, MediaType: l.Descriptor.MediaType, Size: l.Descriptor.Size,
+		ConfigDiffID: l.Claimed, DiffID: l.DiffID, ChainID: l.ChainID, TOC: l.TOC, Status: l.Status}
+	if l.Fact != nil {
+		lr.Encoding = l.Fact.Encoding.String()
+		if l.Fact.Problem == verify.None {
+			lr.UnpackedSize = &l.Fact.UnpackedSize
+		}
+	}
+	return lr
 }
 
 func platform(p *ocispec.Platform) string {
@@ -103,7 +119,7 @@ func (x *exchange) report() error {
 	if err != nil {
 		return err
 	}
-	out, err := repo.report(ctx, m, x.rt.reference, x.r.URL.Query().Get("platform"))
+	out, err := x.reportOn(ctx, repo, m, x.r.URL.Query().Get("platform"))
 	if err != nil {
 		return err
 	}
@@ -126,7 +142,7 @@ func (x *exchange) refusedReport(contentType string) error {
 	if err != nil {
 		return unknownManifest()
 	}
-	old, ok := x.p.refused.get(x.rt.name, dgst)
+	old, ok := x.p.refused.Get(refusalKey{x.rt.name, dgst})
 	if !ok {
 		return unknownManifest()
 	}
@@ -145,124 +161,32 @@ func (x *exchange) refusedReport(contentType string) error {
 	return nil
 }
 
-// A manifest is one that the registry holds.
-type manifest struct {
-	digest      digest.Digest
-	contentType string
-	body        []byte
-}
-
-// manifestTypes are accepted of the upstream, which gives out OCI manifests
-// only to those who name the type.
-var manifestTypes = []string{
-	ocispec.MediaTypeImageManifest, ocispec.MediaTypeImageIndex,
-	"application/vnd.docker.distribution.manifest.v2+json", "application/vnd.docker.distribution.manifest.list.v2+json",
-	"application/vnd.docker.distribution.manifest.v1+prettyjws", "*/*",
-}
-
-// stored is a repository that is being asked about: what is unknown stays
-// unknown unless the caller wants it hashed.
-type stored struct {
-	repository
-	fetch bool
-}
-
-// Fact implements verify.Blobs.
-func (s stored) Fact(ctx context.Context, desc ocispec.Descriptor) (verify.Fact, error) {
-	if s.fetch {
-		return pushed{s.repository}.Fact(ctx, desc)
-	}
-	f, ok := s.p.ledger.known(ctx, desc.Digest)
-	if !ok {
-		return verify.Fact{}, verify.ErrUnknown
-	}
-	return f, s.held(ctx, desc)
-}
-
-// manifest reads a manifest from the registry.
-func (s stored) manifest(ctx context.Context, ref string) (manifest, error) {
-	res, err := s.p.upstream.do(ctx, s.caller, http.MethodGet, "/v2/"+s.name+"/manifests/"+ref, "", manifestTypes...)
-	if err != nil {
-		return manifest{}, err
-	}
-	if res.StatusCode != http.StatusOK {
-		return manifest{}, answerError(res)
-	}
-	defer res.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(res.Body, s.p.cfg.MaxManifest+1))
-	if err != nil {
-		return manifest{}, err
-	}
-	if int64(len(body)) > s.p.cfg.MaxManifest {
-		return manifest{}, errUnavailable(http.StatusBadGateway, "the manifest is larger than limits.manifest", nil)
-	}
-	m := manifest{digest: digest.FromBytes(body), contentType: res.Header.Get("Content-Type"), body: body}
-	if want, err := digest.Parse(ref); err == nil {
-		if got := want.Algorithm().FromBytes(body); got != want {
-			return manifest{}, &wrongBlobError{s.name, want, got}
-		}
-		m.digest = want
-	}
-	return m, nil
-}
-
-// report judges a manifest. Of an image index, it judges the child for the
-// platform wanted, or else all children.
-func (s stored) report(ctx context.Context, m manifest, ref, wanted string) (imageReport, error) {
+// reportOn judges a manifest, or of an image index the child for the platform
+// wanted.
+func (x *exchange) reportOn(ctx context.Context, repo stored, m manifest, wanted string) (imageReport, error) {
 	parsed, err := verify.ParseManifest(m.contentType, m.body)
-	if err != nil || parsed.Kind != verify.IndexKind {
-		r, err := verify.Check(ctx, s, m.contentType, m.body)
-		return newImageReport(s.name, ref, m, r, s.p.cfg.Policy), err
-	}
-	if wanted != "" {
-		for _, d := range parsed.Manifests {
-			if p := platform(d.Platform); p == wanted || strings.HasPrefix(p, wanted+"/") {
-				child, err := s.manifest(ctx, d.Digest.String())
-				if errors.Is(err, verify.ErrNotFound) {
-					return imageReport{}, unknownManifest()
-				}
-				if err != nil {
-					return imageReport{}, err
-				}
-				return s.report(ctx, child, ref, "")
-			}
+	if err == nil && parsed.Kind == verify.IndexKind && wanted != "" {
+		if m, err = repo.forPlatform(ctx, parsed, wanted); err != nil {
+			return imageReport{}, err
 		}
-		return imageReport{}, errRefused(http.StatusNotFound, errcode.ErrorCodeManifestUnknown, "the image index has no image for %s", printable(wanted))
 	}
-	out := imageReport{Name: s.name, Reference: ref, Digest: m.digest, MediaType: m.contentType, Verdict: verify.NotAnImage}
-	for i, d := range parsed.Manifests {
-		c := childReport{Digest: d.Digest, Platform: platform(d.Platform), Verdict: verify.Unverified}
-		if i < maxBatch { // of more children only the digests are told
-			if c.Verdict, err = s.child(ctx, d.Digest); err != nil {
-				return imageReport{}, fmt.Errorf("manifest %d of %d: %w", i+1, len(parsed.Manifests), err)
-			}
-		}
-		out.Manifests = append(out.Manifests, c)
-		out.Verdict = worse(out.Verdict, c.Verdict)
-	}
-	return out, nil
-}
-
-// child judges one image of an image index. An index may be sparse: a child
-// that the registry does not hold is unverified.
-func (s stored) child(ctx context.Context, dgst digest.Digest) (verify.Verdict, error) {
-	m, err := s.manifest(ctx, dgst.String())
-	if errors.Is(err, verify.ErrNotFound) {
-		return verify.Unverified, nil
-	}
+	r, err := verify.Check(ctx, repo, m.contentType, m.body)
 	if err != nil {
-		return "", err
+		return imageReport{}, err
 	}
-	r, err := verify.Check(ctx, s, m.contentType, m.body)
-	return r.Verdict, err
+	return newImageReport(x.rt.name, x.rt.reference, m, x.withTwin(ctx, m, r), x.p.cfg.Policy), nil
 }
 
-// worse returns the graver verdict.
-func worse(a, b verify.Verdict) verify.Verdict {
-	for _, v := range []verify.Verdict{verify.Mismatch, verify.Unverified, verify.Unverifiable, verify.Match} {
-		if a == v || b == v {
-			return v
+// forPlatform returns the child of an image index for a platform.
+func (s stored) forPlatform(ctx context.Context, index verify.Manifest, wanted string) (manifest, error) {
+	for _, d := range index.Manifests {
+		if p := platform(d.Platform); p == wanted || strings.HasPrefix(p, wanted+"/") {
+			m, err := s.manifest(ctx, d.Digest.String())
+			if errors.Is(err, verify.ErrNotFound) {
+				err = unknownManifest()
+			}
+			return m, err
 		}
 	}
-	return a
+	return manifest{}, errRefused(http.StatusNotFound, errcode.ErrorCodeManifestUnknown, "the image index has no image for %s", printable(wanted))
 }

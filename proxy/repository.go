@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -41,6 +43,70 @@ func (r repository) held(ctx context.Context, desc ocispec.Descriptor) error {
 	return r.p.upstream.has(ctx, r.caller, r.name, desc.Digest)
 }
 
+// Manifest implements verify.Manifests.
+func (r repository) Manifest(ctx context.Context, desc ocispec.Descriptor) (mediaType string, body []byte, err error) {
+	m, err := r.manifest(ctx, desc.Digest.String())
+	return m.contentType, m.body, err
+}
+
+// manifest reads a manifest from the registry.
+func (r repository) manifest(ctx context.Context, ref string) (manifest, error) {
+	res, err := r.p.upstream.do(ctx, r.caller, http.MethodGet, r.manifestPath(ref), "", manifestTypes...)
+	if err != nil {
+		return manifest{}, err
+	}
+	if res.StatusCode != http.StatusOK {
+		return manifest{}, answerError(res)
+	}
+	defer res.Body.Close()
+	m := manifest{contentType: res.Header.Get("Content-Type")}
+	if m.body, err = r.p.readManifestBody(res.Body); err != nil {
+		return manifest{}, err
+	}
+	m.digest = digest.FromBytes(m.body)
+	if want, err := digest.Parse(ref); err == nil {
+		if got := want.Algorithm().FromBytes(m.body); got != want {
+			return manifest{}, &wrongBlobError{r.name, want, got}
+		}
+		m.digest = want
+	}
+	return m, nil
+}
+
+// readManifestBody reads a manifest that the upstream sends.
+func (p *Proxy) readManifestBody(r io.Reader) ([]byte, error) {
+	body, err := io.ReadAll(io.LimitReader(r, p.cfg.MaxManifest+1))
+	if err == nil && int64(len(body)) > p.cfg.MaxManifest {
+		err = errUnavailable(http.StatusBadGateway, "the manifest is larger than limits.manifest", nil)
+	}
+	return body, err
+}
+
+// holds returns nil when the caller can read the manifest here.
+func (r repository) holds(ctx context.Context, manifest digest.Digest) error {
+	res, err := r.p.upstream.do(ctx, r.caller, http.MethodHead, r.manifestPath(manifest.String()), "", manifestTypes...)
+	if err != nil {
+		return err
+	}
+	if res.StatusCode != http.StatusOK {
+		return answerError(res)
+	}
+	drain(res)
+	return nil
+}
+
+func (r repository) manifestPath(ref string) string { return "/v2/" + r.name + "/manifests/" + ref }
+
+// Judgement implements verify.Manifests. What was found elsewhere is told only
+// of manifests that are here too.
+func (r repository) Judgement(ctx context.Context, manifest digest.Digest) (verify.Judgement, error) {
+	j, err := r.p.cfg.Index.Judgement(ctx, manifest)
+	if err == nil {
+		err = r.holds(ctx, manifest)
+	}
+	return j, err
+}
+
 // pushed is the repository that a manifest is being pushed to: what passed a
 // moment ago need not be fetched, and what is unknown is hashed. It may tell
 // of blobs that the caller cannot read.
@@ -72,6 +138,23 @@ func (r pushed) fact(ctx context.Context, dgst digest.Digest) (verify.Fact, erro
 	})
 }
 
+// Look implements verify.Blobs. A look is not worth outliving its request.
+func (r pushed) Look(ctx context.Context, desc ocispec.Descriptor) (verify.Look, error) {
+	if look, ok := r.p.looks.Get(desc.Digest); ok {
+		return look, nil
+	}
+	release, err := r.p.ledger.slot(ctx)
+	if err != nil {
+		return verify.Look{}, err
+	}
+	defer release()
+	look, err := r.p.upstream.look(ctx, r.caller, r.name, desc.Digest)
+	if err == nil {
+		r.p.looks.Add(desc.Digest, look)
+	}
+	return look, err
+}
+
 // readable is a pushed that tells of nothing which the caller cannot read. A
 // refusal is worded by it: otherwise a manifest with guesses in it would make
 // the DiffID index an oracle for blobs of other repositories.
@@ -91,4 +174,42 @@ func (r readable) Fact(ctx context.Context, desc ocispec.Descriptor) (verify.Fac
 		return verify.Fact{}, err
 	}
 	return r.fact(ctx, desc.Digest)
+}
+
+// Look implements verify.Blobs.
+func (r readable) Look(ctx context.Context, desc ocispec.Descriptor) (verify.Look, error) {
+	if err := r.p.upstream.has(ctx, r.caller, r.name, desc.Digest); err != nil {
+		return verify.Look{}, err
+	}
+	return r.pushed.Look(ctx, desc)
+}
+
+// stored is a repository that is being asked about: what is unknown stays
+// unknown unless the caller wants it hashed.
+type stored struct {
+	repository
+	fetch bool
+}
+
+// Fact implements verify.Blobs.
+func (s stored) Fact(ctx context.Context, desc ocispec.Descriptor) (verify.Fact, error) {
+	if s.fetch {
+		return pushed{s.repository}.Fact(ctx, desc)
+	}
+	f, ok := s.p.ledger.known(ctx, desc.Digest)
+	if !ok {
+		return verify.Fact{}, verify.ErrUnknown
+	}
+	return f, s.held(ctx, desc)
+}
+
+// Look implements verify.Blobs.
+func (s stored) Look(ctx context.Context, desc ocispec.Descriptor) (verify.Look, error) {
+	if s.fetch {
+		return pushed{s.repository}.Look(ctx, desc)
+	}
+	if look, ok := s.p.looks.Get(desc.Digest); ok {
+		return look, s.held(ctx, desc)
+	}
+	return verify.Look{}, verify.ErrUnknown
 }

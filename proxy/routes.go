@@ -65,7 +65,7 @@ func table() map[string]methods {
 		v2.RouteNameBlob:            {read: tapDownload, delete: pass},
 		v2.RouteNameBlobUpload:      {read: pass, post: startUpload},
 		v2.RouteNameBlobUploadChunk: {read: pass, patch: tapUpload, put: tapUpload, delete: endUpload},
-		v2.RouteNameManifest:        {read: pass, put: gate, delete: pass},
+		v2.RouteNameManifest:        {read: pullGate, put: gate, delete: pass},
 		routeDiffIDs:                {read: listDiffIDs},
 		routeDiffID:                 {read: getDiffID},
 		routeRepoBlob:               {read: getRepoDiffID},

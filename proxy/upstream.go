@@ -236,23 +236,40 @@ func (b *stallBody) Close() error {
 	return b.body.Close()
 }
 
-// hash fetches a blob and returns the fact about it. The digest is checked,
-// whatever its algorithm.
-func (u *upstream) hash(ctx context.Context, c caller, repo string, dgst digest.Digest) (verify.Fact, error) {
+// readBlob fetches a blob and has read read it to its end. It returns the error
+// of read, and a *wrongBlobError when the upstream holds other bytes.
+func (u *upstream) readBlob(ctx context.Context, c caller, repo string, dgst digest.Digest, read func(io.Reader) error) error {
 	body, err := u.blob(ctx, c, repo, dgst)
 	if err != nil {
-		return verify.Fact{}, err
+		return err
 	}
 	defer body.Close()
-	proof := dgst.Verifier()
-	fact, err := verify.Hash(io.TeeReader(body, proof), u.limits, verify.Fetched, time.Now())
-	if err != nil {
-		return verify.Fact{}, err
+	proof := dgst.Algorithm().Digester()
+	if err := read(io.TeeReader(body, proof.Hash())); err != nil {
+		return err
 	}
-	if !proof.Verified() {
-		return verify.Fact{}, &wrongBlobError{repo, dgst, fact.Digest}
+	if got := proof.Digest(); got != dgst {
+		return &wrongBlobError{repo, dgst, got}
 	}
-	return fact, nil
+	return nil
+}
+
+// hash fetches a blob and returns the fact about it.
+func (u *upstream) hash(ctx context.Context, c caller, repo string, dgst digest.Digest) (fact verify.Fact, err error) {
+	err = u.readBlob(ctx, c, repo, dgst, func(r io.Reader) error {
+		fact, err = verify.Hash(r, u.limits, verify.Fetched, time.Now())
+		return err
+	})
+	return fact, err
+}
+
+// look fetches a blob and takes a closer look at it.
+func (u *upstream) look(ctx context.Context, c caller, repo string, dgst digest.Digest) (look verify.Look, err error) {
+	err = u.readBlob(ctx, c, repo, dgst, func(r io.Reader) error {
+		look, err = verify.TakeLook(r, u.limits)
+		return err
+	})
+	return look, err
 }
 
 // A wrongBlobError says that the upstream holds other bytes under a digest.

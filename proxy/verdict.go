@@ -15,69 +15,89 @@ import (
 // maxErrors bounds the entries of an answer; docker prints each on a line.
 const maxErrors = 8
 
-// refuse makes a report the answer to a push, and keeps it for those who follow
-// the answer's link.
-func (x *exchange) refuse(body []byte, report verify.Report) error {
-	manifest := digest.FromBytes(body)
-	x.p.refused.add(refusal{refusalKey{x.rt.name, manifest}, x.r.Header.Get("Content-Type"), report})
+// refusePush is the answer to a push of a false image. It is kept for those who
+// follow its link.
+func (x *exchange) refusePush(m manifest, report verify.Report) error {
+	x.p.refused.Add(refusalKey{x.rt.name, m.digest}, refusal{m.contentType, report})
 	bad := x.p.cfg.Policy.Rejections(report.Findings)
-	e := &httpError{status: http.StatusBadRequest}
-	code := errcode.ErrorCodeManifestInvalid
 	switch {
 	case bad[0].Reason == verify.ReasonBlobUnknown:
-		code = errcode.ErrorCodeManifestBlobUnknown
+		return x.refuse(m, bad, http.StatusBadRequest, errcode.ErrorCodeManifestBlobUnknown)
 	case x.p.cfg.Denied:
-		code, e.status = errcode.ErrorCodeDenied, http.StatusForbidden
+		return x.refuse(m, bad, http.StatusForbidden, errcode.ErrorCodeDenied)
 	}
+	return x.refuse(m, bad, http.StatusBadRequest, errcode.ErrorCodeManifestInvalid)
+}
+
+// refusePull is the answer to a pull of a false image.
+func (x *exchange) refusePull(m manifest, report verify.Report) error {
+	return x.refuse(m, x.p.cfg.Policy.Rejections(report.Findings), http.StatusForbidden, errcode.ErrorCodeDenied)
+}
+
+func (x *exchange) refuse(m manifest, bad []verify.Finding, status int, code errcode.ErrorCode) error {
+	e := &httpError{status: status}
+	report := "/v2/" + x.rt.name + "/_diffids/manifests/" + m.digest.String()
 	for i, f := range bad {
 		if i == maxErrors {
 			e.errs = append(e.errs, code.WithMessage(fmt.Sprintf("and %d more", len(bad)-i)))
 			break
 		}
-		e.errs = append(e.errs, code.WithMessage(f.Message).WithDetail(newDetail(f, x.rt.name, manifest)))
+		e.errs = append(e.errs, code.WithMessage(f.Message).WithDetail(detail{newFinding(f), report}))
 	}
 	return e
 }
 
 // A detail is the part of an error that is for programs.
 type detail struct {
-	Reason       verify.Reason `json:"reason"`
-	Cause        verify.Cause  `json:"cause,omitempty"`
-	Layer        *int          `json:"layer,omitempty"` // from 0
-	Digest       digest.Digest `json:"digest,omitempty"`
-	ConfigDiffID verify.DiffID `json:"config_diff_id,omitempty"`
-	DiffID       verify.DiffID `json:"diff_id,omitempty"`
-	Report       string        `json:"report"`
+	finding
+	Report string `json:"report"`
 }
 
-func newDetail(f verify.Finding, repo string, manifest digest.Digest) detail {
-	d := detail{Reason: f.Reason, Cause: f.Cause, Digest: f.Digest, ConfigDiffID: f.Claimed, DiffID: f.Actual,
-		Report: "/v2/" + repo + "/_diffids/manifests/" + manifest.String()}
+// A finding is what was found, as the API gives it out.
+type finding struct {
+	Reason       verify.Reason    `json:"reason"`
+	Cause        verify.Cause     `json:"cause,omitempty"`
+	Layer        *int             `json:"layer,omitempty"` // from 0
+	Digest       digest.Digest    `json:"digest,omitempty"`
+	ConfigDiffID verify.DiffID    `json:"config_diff_id,omitempty"`
+	DiffID       verify.DiffID    `json:"diff_id,omitempty"`
+	Manifest     digest.Digest    `json:"manifest,omitempty"` // of an image index, that it is about
+	Runtimes     []verify.Runtime `json:"runtimes,omitempty"` // that will not pull the image
+}
+
+func newFinding(f verify.Finding) finding {
+	out := finding{Reason: f.Reason, Cause: f.Cause, Digest: f.Digest, ConfigDiffID: f.Claimed, DiffID: f.Actual,
+		Manifest: f.Manifest, Runtimes: f.Runtimes}
 	if f.Layer >= 0 {
-		d.Layer = &f.Layer
+		out.Layer = &f.Layer
 	}
-	return d
+	return out
 }
 
 // decided logs and counts a verdict; nothing is decided without it.
-func (x *exchange) decided(v verify.Verdict, bad, warn []verify.Finding) {
+func (j judging) decided(v verify.Verdict, bad, warn []verify.Finding) {
+	x, m := j.x, j.x.p.cfg.Metrics
 	x.verdict = v
-	m := x.p.cfg.Metrics
-	m.checked.WithLabelValues(string(v), string(x.p.cfg.Mode)).Inc()
+	m.checked.WithLabelValues(j.direction, string(v), string(j.mode)).Inc()
 	for _, f := range bad {
-		if x.p.cfg.Mode == Enforce {
-			m.rejected.WithLabelValues(string(f.Reason)).Inc()
+		if j.mode == Enforce {
+			m.rejected.WithLabelValues(j.direction, string(f.Reason)).Inc()
 		}
-		x.logFinding(x.p.cfg.Log.Warn, "manifest is false", f)
+		j.logFinding(x.p.cfg.Log.Warn, "manifest is false", f)
 	}
 	for _, f := range warn {
-		x.logFinding(x.p.cfg.Log.Info, "manifest passes with a warning", f)
+		for _, r := range f.Runtimes {
+			m.notPortable.WithLabelValues(j.direction, string(r)).Inc()
+		}
+		j.logFinding(x.p.cfg.Log.Info, "manifest passes with a warning", f)
 	}
 }
 
-func (x *exchange) logFinding(log func(string, ...zap.Field), what string, f verify.Finding) {
+func (j judging) logFinding(log func(string, ...zap.Field), what string, f verify.Finding) {
+	x := j.x
 	fields := []zap.Field{
-		zap.String("mode", string(x.p.cfg.Mode)),
+		zap.String("direction", j.direction),
+		zap.String("mode", string(j.mode)),
 		zap.String("vars.name", x.rt.name),
 		zap.String("vars.reference", oneLine(x.rt.reference, maxField)),
 		zap.String("diffid.reason", string(f.Reason)),
@@ -85,7 +105,11 @@ func (x *exchange) logFinding(log func(string, ...zap.Field), what string, f ver
 	if f.Layer >= 0 {
 		fields = append(fields, zap.Int("diffid.layer", f.Layer))
 	}
+	if len(f.Runtimes) > 0 {
+		fields = append(fields, zap.Any("diffid.runtimes", f.Runtimes))
+	}
 	for _, d := range []struct{ key, value string }{
+		{"diffid.manifest", f.Manifest.String()},
 		{"diffid.cause", string(f.Cause)},
 		{"diffid.expected", f.Claimed.String()},
 		{"diffid.actual", f.Actual.String()},
@@ -105,12 +129,18 @@ const maxWarnings = 4096
 // parser stumbles over.
 func setWarnings(h http.Header, messages []string) {
 	total := 0
-	for _, m := range messages {
-		m = strings.NewReplacer(`"`, "'", `\`, "/", "%", " ").Replace(oneLine(m, maxWarnings))
-		line := `299 - "` + m + `"`
-		if total += len(line) + len("Warning: \r\n"); total > maxWarnings {
+	for i, m := range messages {
+		line := warning(m)
+		more := warning(fmt.Sprintf("and %d more", len(messages)-i))
+		if total += len("Warning: \r\n") + len(line); total+len("Warning: \r\n")+len(more) > maxWarnings {
+			h.Add("Warning", more)
 			return
 		}
 		h.Add("Warning", line)
 	}
+}
+
+// warning returns the value of a Warning header.
+func warning(message string) string {
+	return `299 - "` + strings.NewReplacer(`"`, "'", `\`, "/", "%", " ").Replace(oneLine(message, maxWarnings)) + `"`
 }

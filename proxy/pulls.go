@@ -1,0 +1,66 @@
+package proxy
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"strconv"
+
+	"github.com/opencontainers/go-digest"
+
+	"diffgate/verify"
+)
+
+// pullGate judges images that are read, if Config.Pulls says so: those that
+// were pushed round the proxy, or before it existed. An image index passes; its
+// children are judged when they are read.
+func pullGate(x *exchange) error {
+	if x.p.cfg.Pulls == Off || x.r.Method != http.MethodGet {
+		return x.forward(nil)
+	}
+	// What is judged must be the manifest, and all of it.
+	x.r.Header.Del("Accept-Encoding")
+	x.r.Header.Del("Range")
+	return x.forward(func(res *http.Response) error {
+		if res.StatusCode != http.StatusOK || verify.KindOf(res.Header.Get("Content-Type")) == verify.IndexKind {
+			return nil
+		}
+		return x.judgePull(res)
+	})
+}
+
+// judgePull reads the manifest of an answer and puts it back, or returns the
+// error that is to be answered instead.
+func (x *exchange) judgePull(res *http.Response) error {
+	ctx := x.r.Context()
+	size := res.ContentLength
+	if size < 0 || size > x.p.cfg.MaxManifest {
+		size = x.p.cfg.MaxManifest
+	}
+	if err := x.p.manifests.Acquire(ctx, size); err != nil {
+		return err
+	}
+	defer x.p.manifests.Release(size)
+	body, err := x.p.readManifestBody(res.Body)
+	if err != nil {
+		return err
+	}
+	m := manifest{digest: digest.FromBytes(body), contentType: res.Header.Get("Content-Type"), body: body}
+	report, known := x.known(m)
+	if !known {
+		report, err = verify.Check(ctx, stored{repository: x.repository(), fetch: true}, m.contentType, m.body)
+	}
+	warnings, refused := judging{x, m, x.p.cfg.Pulls, "pull", x.refusePull}.decide(report, err)
+	if err == nil && !known {
+		x.remember(m, report)
+	}
+	if refused != nil {
+		return refused
+	}
+	setWarnings(res.Header, warnings)
+	res.Body.Close()
+	res.Body = io.NopCloser(bytes.NewReader(body))
+	res.ContentLength = int64(len(body))
+	res.Header.Set("Content-Length", strconv.Itoa(len(body)))
+	return nil
+}
