@@ -19,6 +19,7 @@ import (
 func proxyConfig(s settings.Settings) proxy.Config {
 	return proxy.Config{
 		Mode:   proxy.Mode(s.Verify.Mode),
+		Pulls:  proxy.Mode(s.Verify.Pulls),
 		Denied: s.Verify.Code == settings.Denied,
 		Policy: verify.Policy{
 			RejectUnverifiable: s.Verify.Unverifiable == settings.Reject,

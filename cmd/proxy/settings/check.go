@@ -93,6 +93,7 @@ func (u Upstream) check() error {
 func (v Verify) check() error {
 	return cmp.Or(
 		oneOf("verify.mode", v.Mode, Enforce, Audit, Off),
+		oneOf("verify.pulls", v.Pulls, Enforce, Audit, Off),
 		oneOf("verify.code", v.Code, ManifestInvalid, Denied),
 		oneOf("verify.portability", v.Portability, Warn, Reject, Off),
 		oneOf("verify.unverifiable", v.Unverifiable, Allow, Reject),

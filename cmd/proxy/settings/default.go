@@ -26,6 +26,7 @@ func Default() Settings {
 		Index:    Index{Bolt: Bolt{Path: "data/diffids.db"}},
 		Verify: Verify{
 			Mode:         Enforce,
+			Pulls:        Off,
 			Code:         ManifestInvalid,
 			Portability:  Warn,
 			Unverifiable: Allow,

@@ -121,7 +121,8 @@ type Bolt struct {
 
 // Verify is what the gate does with an image.
 type Verify struct {
-	Mode         string // Enforce, Audit or Off
+	Mode         string // what happens to a push that is false: Enforce, Audit or Off
+	Pulls        string // the same of a pull
 	Code         string // of a refusal: ManifestInvalid or Denied
 	Portability  string // true images that not every client can run: Warn, Reject or Off
 	Unverifiable string // images that cannot be judged: Allow or Reject
