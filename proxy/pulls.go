@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"io"
 	"net/http"
-	"strconv"
 
 	"github.com/opencontainers/go-digest"
 
@@ -42,25 +41,35 @@ func (x *exchange) judgePull(res *http.Response) error {
 	}
 	defer x.p.manifests.Release(size)
 	body, err := x.p.readManifestBody(res.Body)
-	if err != nil {
-		return err
-	}
 	m := manifest{digest: digest.FromBytes(body), contentType: res.Header.Get("Content-Type"), body: body}
-	report, known := x.known(m)
-	if !known {
-		report, err = verify.Check(ctx, stored{repository: x.repository(), fetch: true}, m.contentType, m.body)
+	var report verify.Report
+	if err == nil {
+		report, err = x.judgeStored(m)
 	}
 	warnings, refused := judging{x, m, x.p.cfg.Pulls, "pull", x.refusePull}.decide(report, err)
-	if err == nil && !known {
-		x.remember(m, report)
-	}
 	if refused != nil {
 		return refused
 	}
 	setWarnings(res.Header, warnings)
-	res.Body.Close()
-	res.Body = io.NopCloser(bytes.NewReader(body))
-	res.ContentLength = int64(len(body))
-	res.Header.Set("Content-Length", strconv.Itoa(len(body)))
+	res.Body = putBack{io.MultiReader(bytes.NewReader(body), res.Body), res.Body}
 	return nil
+}
+
+// judgeStored judges a manifest that the registry holds, or tells what was found
+// before.
+func (x *exchange) judgeStored(m manifest) (verify.Report, error) {
+	if known, ok := x.known(m); ok {
+		return known, nil
+	}
+	report, err := verify.Check(x.r.Context(), stored{repository: x.repository(), fetch: true}, m.contentType, m.body)
+	if err == nil {
+		x.remember(m, report)
+	}
+	return report, err
+}
+
+// putBack is a body of which the begin was read.
+type putBack struct {
+	io.Reader
+	io.Closer
 }

@@ -168,6 +168,23 @@ func TestPullsThatCannotBeJudged(t *testing.T) {
 	}
 }
 
+// A manifest too large to be judged is no verdict either, and passes whole when
+// pulls are audited.
+func TestPullsThatAreTooLarge(t *testing.T) {
+	t.Parallel()
+	reg := newRegistry(t)
+	img := verifytest.Honest(3)
+	want(t, http.StatusCreated, pushImage(t, reg.URL, "app", "1.4", img))
+	_, body := img.Manifest()
+	for mode, status := range map[proxy.Mode]int{proxy.Enforce: http.StatusBadGateway, proxy.Audit: http.StatusOK} {
+		p := newProxy(t, reg.URL, func(c *proxy.Config) { c.Pulls, c.MaxManifest = mode, int64(len(body)-1) })
+		got := want(t, status, getManifest(t, p.URL, "app", "1.4"))
+		if status == http.StatusOK && !bytes.Equal(got.Body, body) {
+			t.Errorf("%s: got %d bytes of the manifest, want all %d", mode, len(got.Body), len(body))
+		}
+	}
+}
+
 // HEAD asks whether a manifest is there, not whether it is true.
 func TestHeadOfALie(t *testing.T) {
 	t.Parallel()

@@ -62,13 +62,17 @@ func Check(ctx context.Context, repo Repository, contentType string, body []byte
 		c := indexCheck{repo: repo}
 		return c.check(ctx, m, 1)
 	case Schema1Kind:
-		return finding(m, Finding{Severity: Undecided, Reason: ReasonSchema1, Layer: -1,
-			Message: "Docker schema 1 manifests carry no diff_ids and are refused (verify.schema1)"}), nil
+		return schema1(m), nil
 	case UnknownKind:
 		return finding(m, Finding{Reason: ReasonUnknownMediaType, Layer: -1,
 			Message: fmt.Sprintf("unknown manifest media type %+q: it cannot be judged", clip(contentType))}), nil
 	}
 	return checkImage(ctx, repo, m)
+}
+
+func schema1(m Manifest) Report {
+	return finding(m, Finding{Severity: Undecided, Reason: ReasonSchema1, Layer: -1,
+		Message: "Docker schema 1 manifests carry no diff_ids and are refused (verify.schema1)"})
 }
 
 // maxLayers bounds the different layers of an image. Kernels mount 500 at most,

@@ -79,6 +79,8 @@ func (c *indexCheck) child(ctx context.Context, d ocispec.Descriptor, depth int)
 		child.Report, err = checkImage(ctx, c.repo, m)
 	case m.Kind == IndexKind:
 		child.Report, err = c.check(ctx, m, depth+1)
+	case m.Kind == Schema1Kind:
+		child.Report = schema1(m)
 	default:
 		child.Report.Verdict = NotAnImage
 	}

@@ -132,6 +132,10 @@ func TestCheckIndex(t *testing.T) {
 		}, verify.Mismatch, []verify.Verdict{verify.Mismatch}, found("image: manifest_ambiguous")},
 		{"something else", func(l *library) ocispec.Descriptor { return l.index(l.put("text/plain", []byte("hello"))) },
 			verify.NotAnImage, []verify.Verdict{verify.NotAnImage}, nil},
+		{"an image of schema 1", func(l *library) ocispec.Descriptor {
+			const schema1 = "application/vnd.docker.distribution.manifest.v1+json"
+			return l.index(l.put(schema1, []byte(`{"mediaType":"`+schema1+`"}`)))
+		}, verify.Unverifiable, []verify.Verdict{verify.Unverifiable}, found("image: schema1")},
 		{"an image that the repository serves as something else", func(l *library) ocispec.Descriptor { return l.index(l.put(imageManifest, []byte("hello"))) },
 			verify.Mismatch, []verify.Verdict{verify.Mismatch}, found("image: manifest_ambiguous")},
 	} {
