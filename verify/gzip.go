@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"math/bits"
 
 	"github.com/klauspost/compress/flate"
 )
@@ -18,6 +19,7 @@ const (
 	flagName     = 1 << 3
 	flagComment  = 1 << 4
 	flagReserved = 0xe0
+	flagOptional = flagCRC | flagExtra | flagName | flagComment
 )
 
 // maxName is the longest name or comment that compress/gzip accepts.
@@ -77,6 +79,14 @@ func (g *gzipReader) damaged(what string) error {
 	return ambiguous(fmt.Sprintf("gzip member %d: %s; some decoders end before it, others refuse it", g.members+1, what))
 }
 
+// lost is what igzip is behind a header of several fields that its buffer cuts:
+// it forgets the flags of a member that is not the first, and takes the fields
+// behind the cut for data, with success. Where its buffer ends is not ours to
+// know. (ISA-L 2.30, isal_inflate: the header is a local variable of each call.)
+func (g *gzipReader) lost() error {
+	return ambiguous(fmt.Sprintf("gzip member %d: more than one optional field in its header, which igzip may take for data", g.members+1))
+}
+
 func (g *gzipReader) truncated() error {
 	return corrupt(fmt.Sprintf("the gzip stream is cut in member %d", g.members+1))
 }
@@ -107,6 +117,9 @@ func (g *gzipReader) header() error {
 		}
 		g.quirks |= ReservedFlag
 	}
+	if g.members > 0 && bits.OnesCount8(flags&flagOptional) > 1 {
+		return g.lost()
+	}
 	if flags&flagExtra != 0 {
 		if _, err := io.ReadFull(g.in, h[:2]); err != nil {
 			return g.eof(err)
@@ -122,6 +135,9 @@ func (g *gzipReader) header() error {
 				return err
 			}
 		}
+	}
+	if g.members == 0 && g.quirks&LongName != 0 && bits.OnesCount8(flags&flagOptional) > 1 {
+		return g.lost()
 	}
 	if flags&flagCRC == 0 {
 		return nil
