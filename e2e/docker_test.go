@@ -51,37 +51,6 @@ func tamperLayout(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv("LIE", lie.String())
 }
 
-// dockerlie IMAGE OTHER: make docker push a lie. The engine remembers under
-// which digest it pushed a layer; after this it takes the last layer of IMAGE
-// for that of OTHER, and IMAGE's next push names the wrong blob. Poisoned
-// memories of this kind are how such images came into the world.
-func dockerLie(ts *testscript.TestScript, _ bool, args []string) {
-	memory := memoryOf(ts, args[0])
-	truth, err := os.ReadFile(memory)
-	ts.Check(err)
-	lie, err := os.ReadFile(memoryOf(ts, args[1]))
-	ts.Check(err)
-	mend := func() { ts.Check(os.WriteFile(memory, truth, 0o644)) }
-	ts.Value(memoriesKey{}).(map[string]func())[args[0]] = mend
-	ts.Defer(mend)
-	ts.Check(os.WriteFile(memory, lie, 0o644))
-}
-
-// dockertruth IMAGE: undo dockerlie.
-func dockerTruth(ts *testscript.TestScript, _ bool, args []string) {
-	ts.Value(memoriesKey{}).(map[string]func())[args[0]]()
-}
-
-// memoriesKey is under what a script keeps how to mend docker's memory.
-type memoriesKey struct{}
-
-// memoryOf returns the file in which docker remembers where it pushed the last
-// layer of an image.
-func memoryOf(ts *testscript.TestScript, image string) string {
-	layers := diffIDs(ts, image)
-	return filepath.Join(engineStore(ts, "v2metadata-by-diffid"), layers[len(layers)-1].Encoded())
-}
-
 // engineStore returns the folder of one of the docker engine's own maps
 // between digests and DiffIDs.
 func engineStore(ts *testscript.TestScript, name string) string {
@@ -99,30 +68,49 @@ func diffIDs(ts *testscript.TestScript, image string) (ids []digest.Digest) {
 // CONFIG the config's, LAYER1 and so on those of the layers.
 func readManifest(ts *testscript.TestScript, _ bool, args []string) {
 	m, dgst := fetchManifest(ts, args[0], args[1], args[2])
-	ts.Setenv("DIGEST", dgst.String())
-	ts.Setenv("CONFIG", m.Config.Digest.String())
+	setDigest(ts, "DIGEST", dgst)
+	setDigest(ts, "CONFIG", m.Config.Digest)
 	for i, l := range m.Layers {
-		ts.Setenv(fmt.Sprintf("LAYER%d", i+1), l.Digest.String())
+		setDigest(ts, fmt.Sprint("LAYER", i+1), l.Digest)
 	}
 }
 
-func fetchManifest(ts *testscript.TestScript, registry, repo, tag string) (m ocispec.Manifest, dgst digest.Digest) {
-	req, err := http.NewRequest(http.MethodGet, "http://"+registry+"/v2/"+repo+"/manifests/"+tag, nil)
-	ts.Check(err)
-	req.Header["Accept"] = []string{ocispec.MediaTypeImageManifest, "application/vnd.docker.distribution.manifest.v2+json"}
-	body := fetch(ts, req)
-	ts.Check(json.Unmarshal(body, &m))
+func fetchManifest(t failer, registry, repo, tag string) (m ocispec.Manifest, dgst digest.Digest) {
+	body := fetch(t, "http://"+registry+"/v2/"+repo+"/manifests/"+tag,
+		ocispec.MediaTypeImageManifest, "application/vnd.docker.distribution.manifest.v2+json")
+	if err := json.Unmarshal(body, &m); err != nil {
+		t.Fatalf("%s/%s:%s: %v", registry, repo, tag, err)
+	}
 	return m, digest.FromBytes(body)
 }
 
-func fetch(ts *testscript.TestScript, req *http.Request) []byte {
+// ask fetches JSON and decodes it into v.
+func ask(t failer, url string, v any) {
+	body := fetch(t, url)
+	if err := json.Unmarshal(body, v); err != nil {
+		t.Fatalf("GET %s: %v\n%s", url, err, body)
+	}
+}
+
+func fetch(t failer, url string, accept ...string) []byte {
+	req, err := http.NewRequest(http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	if len(accept) > 0 {
+		req.Header["Accept"] = accept
+	}
 	res, err := http.DefaultClient.Do(req)
-	ts.Check(err)
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
-	ts.Check(err)
+	if err != nil {
+		t.Fatalf("GET %s: %v", url, err)
+	}
 	if res.StatusCode != http.StatusOK {
-		ts.Fatalf("GET %s: %s\n%s", req.URL, res.Status, body)
+		t.Fatalf("GET %s: %s\n%s", url, res.Status, body)
 	}
 	return body
 }
@@ -166,20 +154,16 @@ func registryBlob(dir string, d digest.Digest) string {
 	return filepath.Join(dir, "docker/registry/v2/blobs/sha256", d.Encoded()[:2], d.Encoded(), "data")
 }
 
-func askDiffID(ts *testscript.TestScript, proxy string, d digest.Digest) string {
-	req, err := http.NewRequest(http.MethodGet, "http://"+proxy+"/v2/_diffids/"+d.String(), nil)
-	ts.Check(err)
+func askDiffID(t failer, proxy string, d digest.Digest) string {
 	var record struct {
 		DiffID string `json:"diff_id"`
 	}
-	ts.Check(json.Unmarshal(fetch(ts, req), &record))
+	ask(t, "http://"+proxy+"/v2/_diffids/"+d.String(), &record)
 	return record.DiffID
 }
 
-func askDigests(ts *testscript.TestScript, proxy string, id digest.Digest) string {
-	req, err := http.NewRequest(http.MethodGet, "http://"+proxy+"/v2/_diffids?diff_id="+id.String(), nil)
-	ts.Check(err)
-	return string(fetch(ts, req))
+func askDigests(t failer, proxy string, id digest.Digest) string {
+	return string(fetch(t, "http://"+proxy+"/v2/_diffids?diff_id="+id.String()))
 }
 
 // flip DIR DIGEST: change one bit in the middle of a blob's file under the

@@ -28,7 +28,14 @@ func location(ts *testscript.TestScript, _ bool, args []string) {
 
 // digest FILE NAME: the variable NAME is the digest of a file.
 func digestOf(ts *testscript.TestScript, _ bool, args []string) {
-	ts.Setenv(args[1], digest.FromString(ts.ReadFile(args[0])).String())
+	setDigest(ts, args[1], digest.FromString(ts.ReadFile(args[0])))
+}
+
+// setDigest makes a digest the variable of that name, and the one whose name is
+// in small letters what messages show of it where they are brief.
+func setDigest(ts *testscript.TestScript, name string, d digest.Digest) {
+	ts.Setenv(name, d.String())
+	ts.Setenv(strings.ToLower(name), d.String()[:len("sha256:")+12])
 }
 
 // uploading NAME: wait until a request is in flight at a proxy.

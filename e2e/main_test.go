@@ -51,6 +51,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup:               setup,
+		Condition:           condition,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"need":        need,
 			"start":       start,
@@ -63,6 +64,10 @@ func TestScripts(t *testing.T) {
 			"dockertruth": dockerTruth,
 			"rmi":         removeImages,
 			"tamper":      tamperLayout,
+			"incident":    incident,
+			"says":        says,
+			"containers":  containers,
+			"agree":       agree,
 			"manifest":    readManifest,
 			"witnesses":   witnesses,
 			"flip":        flip,
@@ -84,7 +89,7 @@ func TestScripts(t *testing.T) {
 func setup(env *testscript.Env) error {
 	env.Values[skipper{}] = env.T()
 	env.Values[processesKey{}] = map[string]*process{}
-	env.Values[memoriesKey{}] = map[string]func(){}
+	env.Values[memoriesKey{}] = map[string][]byte{}
 	env.Vars = append(env.Vars,
 		"PATH="+filepath.Dir(program)+string(filepath.ListSeparator)+os.Getenv("PATH"),
 		"DIFFGATE_HTTP_ADDR=127.0.0.1:0",
@@ -110,12 +115,13 @@ type skipper struct{}
 // every test must run.
 func missing(skip func(...any), fatalf func(string, ...any), what string) {
 	if os.Getenv("DIFFGATE_E2E") == "require" {
-		fatalf("%s; e2e/install installs it", what)
+		fatalf("%s", what)
 	}
-	skip(what + "; e2e/install installs it")
+	skip(what)
 }
 
-// need PROGRAM...: the script needs these programs, and for docker its engine.
+// need PROGRAM...: the script needs these programs, for docker its engine, and
+// root if it is among them.
 func need(ts *testscript.TestScript, _ bool, programs []string) {
 	for _, p := range programs {
 		if what := lacks(p); what != "" {
@@ -126,15 +132,21 @@ func need(ts *testscript.TestScript, _ bool, programs []string) {
 
 // lacks says why a program cannot be run, or nothing.
 func lacks(name string) string {
+	if name == "root" {
+		if os.Geteuid() != 0 {
+			return "not run by root"
+		}
+		return ""
+	}
 	path, err := exec.LookPath(name)
 	if err != nil {
 		if path, err = exec.LookPath(filepath.Join("/usr/sbin", name)); err != nil {
-			return "no " + name + " here"
+			return "no " + name + " here; e2e/install installs it"
 		}
 	}
 	if name == "docker" {
 		if out, err := exec.Command(path, "info").CombinedOutput(); err != nil {
-			return fmt.Sprintf("the docker engine does not answer: %s", out)
+			return fmt.Sprintf("the docker engine does not answer, e2e/install starts it: %s", out)
 		}
 	}
 	return ""
