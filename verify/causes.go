@@ -73,6 +73,8 @@ func (s stories) look(f *Finding) (Cause, string) {
 	switch {
 	case e.Look != nil && slices.Contains(e.Look.Unpadded, f.Claimed):
 		return CauseUnpaddedTar, "that is the digest of the tar without its padding"
+	case e.Look != nil && slices.Contains(e.Look.Padded, f.Claimed):
+		return CauseUnpaddedTar, "that is the digest of the tar with padding that the blob lacks"
 	case e.Look != nil && e.Look.Content.Encoding != Identity && DiffID(e.Look.Content.Unpacked) == f.Claimed:
 		return CauseRecompressed, "that is what the blob unpacks to when decompressed twice"
 	case e.Other != nil && DiffID(e.Other.Unpacked) == f.Actual:

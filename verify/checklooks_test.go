@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -91,6 +92,27 @@ func TestLooksThatFail(t *testing.T) {
 		if report.Verdict != tt.verdict || !errors.Is(err, tt.want) {
 			t.Errorf("%s: got %s, %v; want %s, %v", tt.is, report.Verdict, err, tt.verdict, tt.want)
 		}
+	}
+}
+
+// What is not looked at is said not to have been.
+func TestLooksHaveAnEnd(t *testing.T) {
+	t.Parallel()
+	img := image(l1, l1, l1, l1, l1, l1, l1, l1, l1, l1)
+	for i := range img.DiffIDs {
+		img.DiffIDs[i] = digest.SHA512.FromBytes(p1).String()
+	}
+	mediaType, body := img.Manifest()
+	report, err := verify.Check(t.Context(), verifytest.Repo(img.Blobs()), mediaType, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := map[string]int{}
+	for _, f := range report.Findings {
+		told[string(f.Reason)]++
+	}
+	if diff := cmp.Diff(map[string]int{"not_portable": 8, "unverifiable": 2}, told); report.Verdict != verify.Unverified || diff != "" {
+		t.Errorf("got %s, and findings (-want +got):\n%s", report.Verdict, diff)
 	}
 }
 

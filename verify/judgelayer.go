@@ -54,6 +54,7 @@ func (j *judge) wide(i int, id DiffID) {
 	switch {
 	case look == nil:
 		j.r.Layers[i].Status = StatusUnverified
+		j.undecided(i, fmt.Sprintf("its diff_id is a %s digest, which was not computed", digest.Digest(id).Algorithm()))
 	case look.Has(id):
 		j.r.Layers[i].Status = StatusMatch
 		j.warn(i, []Runtime{Docker, Containerd, Podman, Umoci}, "%s has a %s diff_id: it is right, and runtimes, which compute sha256, refuse it",

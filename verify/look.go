@@ -17,6 +17,7 @@ import (
 type Look struct {
 	Wide     []DiffID // SHA-384 and SHA-512 of the content; none when the blob has a Problem
 	Unpadded []DiffID // SHA-256 of the content without zeros at its end
+	Padded   []DiffID // SHA-256 of the content with more zeros at its end
 	Content  Fact     // of the content, as if it were a blob
 }
 
@@ -64,12 +65,14 @@ func (w *lookWriter) Write(p []byte) (int, error) {
 }
 
 func (w *lookWriter) look() Look {
+	unpadded := w.unpadded.ids()
 	return Look{
 		Wide: []DiffID{
 			DiffID(digest.NewDigest(digest.SHA384, w.sha384)),
 			DiffID(digest.NewDigest(digest.SHA512, w.sha512)),
 		},
-		Unpadded: w.unpadded.ids(),
+		Unpadded: unpadded,
+		Padded:   w.unpadded.more(),
 		Content:  w.content.Sum(),
 	}
 }
@@ -104,8 +107,9 @@ func (u *unpadded) pad(n int64) {
 }
 
 const (
-	tarBlock = 512
-	maxCuts  = 256 // GNU tar pads with up to 20 blocks
+	tarBlock  = 512
+	maxCuts   = 256
+	tarRecord = 20 // blocks that GNU tar fills up to
 )
 
 // ids returns the DiffIDs of the content without its zeros, and with as many
@@ -115,6 +119,18 @@ func (u *unpadded) ids() []DiffID {
 	for len(ids) < maxCuts && u.zeros > 0 {
 		ids = append(ids, DiffID(digest.NewDigest(digest.SHA256, u.hash)))
 		u.pad(min(u.zeros, tarBlock-u.size%tarBlock))
+	}
+	return ids
+}
+
+// more returns the DiffIDs of the content with up to a record of blocks behind
+// it. It comes after ids.
+func (u *unpadded) more() []DiffID {
+	u.pad(u.zeros)
+	var ids []DiffID
+	for range tarRecord {
+		u.pad(tarBlock - u.size%tarBlock)
+		ids = append(ids, DiffID(digest.NewDigest(digest.SHA256, u.hash)))
 	}
 	return ids
 }

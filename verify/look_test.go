@@ -67,6 +67,11 @@ func TestLookUnpadded(t *testing.T) {
 			t.Errorf("%s: found is %t, want %t", tt.is, got, tt.want)
 		}
 	}
+	for n, want := range map[int]bool{0: false, 100: false, 512: true, 1536: true, 20 * 512: true, 30 * 512: false} {
+		if got := slices.Contains(l.Padded, verify.DiffID(digest.FromBytes(cat(padded, make([]byte, n))))); got != want {
+			t.Errorf("with %d bytes of padding more: found is %t, want %t", n, got, want)
+		}
+	}
 	if ids := look(t, gz([]byte("no zeros"))).Unpadded; len(ids) != 0 {
 		t.Errorf("content without zeros at its end: got %v", ids)
 	}

@@ -69,18 +69,22 @@ func inWords(e Encoding) string {
 // always been used for all encodings: every runtime looks at the bytes.
 func isDockerTar(mediaType string) bool { return strings.HasSuffix(mediaType, ".diff.tar") }
 
-// tocAnnotations hold the digest of a table of contents: of eStargz and of
-// zstd:chunked.
-var tocAnnotations = []string{
-	"containerd.io/snapshot/stargz/toc.digest",
-	"io.github.containers.zstd-chunked.manifest-checksum",
+// tocAnnotations hold the digest of a table of contents, by its kind: of eStargz
+// and of zstd:chunked, which has two names for it.
+var tocAnnotations = [][]string{
+	{"containerd.io/snapshot/stargz/toc.digest"},
+	{"io.github.containers.zstd-chunked.manifest-checksum", "io.containers.zstd-chunked.manifest-checksum"},
 }
 
+// tocs returns the claimed digest of a table of contents of each kind.
 func tocs(d ocispec.Descriptor) []string {
 	var found []string
-	for _, key := range tocAnnotations {
-		if v := d.Annotations[key]; v != "" {
-			found = append(found, v)
+	for _, keys := range tocAnnotations {
+		for _, key := range keys {
+			if v := d.Annotations[key]; v != "" {
+				found = append(found, v)
+				break
+			}
 		}
 	}
 	return found

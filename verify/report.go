@@ -39,7 +39,7 @@ const (
 	CauseEmptyString      Cause = "empty_string"      // the digest of nothing
 	CauseUncompressedTwin Cause = "uncompressed_twin" // the blob is another layer, uncompressed
 	CauseEmptyBlob        Cause = "empty_blob"        // the blob holds nothing
-	CauseUnpaddedTar      Cause = "unpadded_tar"      // the digest of the tar without its padding
+	CauseUnpaddedTar      Cause = "unpadded_tar"      // the digest of the tar without its padding, or with more
 	CauseRecompressed     Cause = "recompressed"      // the layer was compressed once more, or otherwise
 )
 

@@ -58,7 +58,7 @@ func tarCases() []Case {
 		{"E22c", "a tar that is cut in the body of a file is for tar readers to judge", NewImage(GzipLayer(motd[:700])), Accept, verify.Match, nil},
 		{"E22d", "a diff_id that leaves out one of many blocks of zeros is that of the tar before it was padded", gzipTyped(Gzip(cat(motd, zeros(4096))), cat(motd, zeros(3584))), Reject, verify.Mismatch, found("0: diff_id_mismatch (unpadded_tar)")},
 		{"E22e", "a diff_id that leaves out the end marker is that of the tar before it was ended", gzipTyped(Gzip(issue), cut(issue, 1024)), Reject, verify.Mismatch, found("0: diff_id_mismatch (unpadded_tar)")},
-		{"E22f", "a diff_id with zeros that the blob does not have is false", gzipTyped(Gzip(opened), cat(opened, zeros(1024))), Reject, verify.Mismatch, found("0: diff_id_mismatch")},
+		{"E22f", "a diff_id with zeros that the blob does not have is false, as skopeo 1.9.3 writes it into zstd:chunked images", gzipTyped(Gzip(opened), cat(opened, zeros(1024))), Reject, verify.Mismatch, found("0: diff_id_mismatch (unpadded_tar)")},
 	}
 }
 
