@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 
+	v2 "github.com/distribution/distribution/v3/registry/api/v2"
 	"github.com/opencontainers/go-digest"
 	"go.uber.org/zap"
 
@@ -11,11 +12,16 @@ import (
 )
 
 // tapDownload forwards reads of a blob. An answer with the whole blob is proven,
-// also when a part was asked for; what else passes (HEAD, parts, redirects,
-// errors) holds no whole blob.
+// also when a part was asked for; what else passes (HEAD, parts, errors, redirects
+// that are not followed) holds no whole blob.
 func tapDownload(x *exchange) error {
 	dgst := digest.Digest(x.rt.digest)
-	if x.r.Method != http.MethodGet || dgst.Validate() != nil {
+	switch {
+	case dgst.Validate() != nil:
+		return x.forward(nil)
+	case x.r.Method == http.MethodHead:
+		return headBlob(x)
+	case x.r.Method != http.MethodGet:
 		return x.forward(nil)
 	}
 	return x.forward(func(res *http.Response) error {
@@ -32,6 +38,36 @@ func tapDownload(x *exchange) error {
 		res.Body = x.prove(res.Body, dgst)
 		return nil
 	})
+}
+
+// ofStorage are the headers of a storage service that are about the blob.
+var ofStorage = []string{"Accept-Ranges", "Content-Encoding", "Content-Length", "Content-Range", "Content-Type", "Etag", "Last-Modified"}
+
+// followBlob puts what a storage service answers in place of the registry's
+// redirect to it, so that downloads are proven there too.
+func (x *exchange) followBlob(res *http.Response) error {
+	if x.rt.kind != v2.RouteNameBlob || !isRead(x.r.Method) || !isRedirect(res.StatusCode) || x.p.cfg.PassRedirects {
+		return nil
+	}
+	registry := res.Header
+	followed, err := x.p.upstream.follow(x.r.Context(), res, x.r.Header)
+	if err != nil {
+		return err
+	}
+	header := http.Header{}
+	for _, h := range ofStorage {
+		if v := followed.Header.Values(h); len(v) > 0 {
+			header[h] = v
+		}
+	}
+	for _, h := range []string{"Docker-Content-Digest", "Docker-Distribution-Api-Version"} {
+		if v := registry.Values(h); len(v) > 0 {
+			header[h] = v
+		}
+	}
+	*res = *followed
+	res.Header = header
+	return nil
 }
 
 func (x *exchange) wrongBlob(err *wrongBlobError) {

@@ -272,7 +272,7 @@ func TestOtherAnswersToDownload(t *testing.T) {
 			w.WriteHeader(tt.status)
 			_, _ = w.Write(tt.body)
 		}))
-		p := newProxy(t, upstream.URL, nil)
+		p := newProxy(t, upstream.URL, func(c *proxy.Config) { c.PassRedirects = true })
 		a := do(t, http.MethodGet, p.URL+"/v2/a/blobs/"+digest.FromBytes(blob).String(), nil)
 		if a.Status != tt.status || !bytes.Equal(a.Body, tt.body) {
 			t.Errorf("%s: got %d and %d bytes, want %d and %d", tt.name, a.Status, len(a.Body), tt.status, len(tt.body))

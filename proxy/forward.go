@@ -34,6 +34,9 @@ func (x *exchange) forward(onResponse func(*http.Response) error) error {
 			if unread, _ := idle.body(); unread {
 				x.hangUp()
 			}
+			if err := x.followBlob(res); err != nil {
+				return err
+			}
 			if err := x.keepLocation(res); err != nil {
 				return err
 			}
@@ -133,8 +136,8 @@ func scheme(r *http.Request) string {
 // through the proxy. A registry with a configured host name, or one that lost
 // the Host header, names itself instead.
 //
-// A redirect (3xx) to storage is the client's to follow; the taps miss it, the
-// gate does not.
+// A redirect (3xx) that was not followed is the client's to follow; the taps
+// miss it, the gate does not.
 func (x *exchange) keepLocation(res *http.Response) error {
 	loc := res.Header.Get("Location")
 	if loc == "" {

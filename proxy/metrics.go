@@ -31,6 +31,7 @@ type Metrics struct {
 	writeErrors     prometheus.Counter
 	conflicts       prometheus.Counter
 	hashersWaiting  prometheus.Gauge
+	notAhead        prometheus.Counter
 }
 
 // NewMetrics registers the counters with reg; nil keeps them to themselves. It
@@ -59,6 +60,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		writeErrors:     b.counter("index_write_errors_total", "Facts that could not be recorded."),
 		conflicts:       b.counter("index_conflicts_total", "Facts that contradict the DiffID index. Any is an alarm."),
 		hashersWaiting:  b.gauge("hashers_waiting", "Blobs waiting to be fetched and hashed."),
+		notAhead:        b.counter("ahead_dropped_total", "Blobs that were not hashed ahead because too many waited."),
 	}
 }
 

@@ -65,6 +65,10 @@ type Config struct {
 	// Transport carries all requests to the upstream. It must not decompress.
 	// Nil means NewTransport with its defaults.
 	Transport http.RoundTripper
+	// PassRedirects leaves it to clients to follow the registry's redirects to
+	// where its blobs are, which then do not pass. Otherwise they are followed
+	// here, without credentials.
+	PassRedirects bool
 	// Mode of the gate. Empty means Enforce.
 	Mode Mode
 	// Pulls is what happens when an image is read that the gate would refuse.
@@ -81,6 +85,10 @@ type Config struct {
 	MaxManifest, MaxConfig int64
 	// Fetches is how many layers are fetched and hashed at once. Zero means 4.
 	Fetches int
+	// Ahead is how many blobs may wait to be fetched and hashed before a
+	// manifest names them: those that were mounted or found, or did not pass in
+	// one piece. Zero means 256; negative turns it off.
+	Ahead int
 	// Sessions is how many upload sessions are followed at once; the layers of
 	// others are fetched when their manifest comes. Zero means 1024.
 	Sessions int
@@ -103,6 +111,7 @@ func (c Config) withDefaults() Config {
 	set(&c.MaxManifest, 4<<20)
 	set(&c.MaxConfig, 4<<20)
 	set(&c.Fetches, 4)
+	set(&c.Ahead, 256)
 	set(&c.Sessions, 1024)
 	set(&c.MaxEntries, 1000)
 	if c.Log == nil {
@@ -131,6 +140,7 @@ type Proxy struct {
 	table     map[string]methods
 	upstream  *upstream
 	ledger    *ledger
+	ahead     *ahead
 	sessions  *sessions
 	small     *smallBlobs
 	refused   *lru.Cache[refusalKey, refusal]
@@ -169,12 +179,14 @@ func New(cfg Config) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
+	ledger := newLedger(cfg.Index, cfg.Fetches, cfg.Log, cfg.Metrics)
 	return &Proxy{
 		cfg:       cfg,
 		router:    newRouter(),
 		table:     table(),
 		upstream:  newUpstream(cfg),
-		ledger:    newLedger(cfg.Index, cfg.Fetches, cfg.Log, cfg.Metrics),
+		ledger:    ledger,
+		ahead:     newAhead(ledger, cfg.Ahead),
 		sessions:  newSessions(cfg.Sessions, sessionAge),
 		small:     newSmallBlobs(smallBlobsTotal),
 		refused:   refused,

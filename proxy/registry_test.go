@@ -88,7 +88,7 @@ func newProxy(t testing.TB, upstreamURL string, edit func(*proxy.Config)) *testP
 	}
 	core, logs := observer.New(zap.DebugLevel)
 	p := &testProxy{Index: index.NewMemory(), Logs: logs, Metrics: prometheus.NewRegistry()}
-	cfg := proxy.Config{Upstream: upstream, Index: p.Index, Log: zap.New(core), Metrics: proxy.NewMetrics(p.Metrics)}
+	cfg := proxy.Config{Upstream: upstream, Index: p.Index, Log: zap.New(core), Metrics: proxy.NewMetrics(p.Metrics), Ahead: -1}
 	transport, err := proxy.NewTransport(proxy.TransportConfig{})
 	if err != nil {
 		t.Fatal(err)

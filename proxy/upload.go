@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net/http"
@@ -89,6 +90,8 @@ func (t *uploadTap) response(res *http.Response) error {
 	switch {
 	case res.StatusCode == http.StatusCreated && s != nil && whole:
 		t.learn(res)
+	case res.StatusCode == http.StatusCreated:
+		x.learnAhead(t.confirmed(res)) // mounted, or seen in part
 	case res.StatusCode == http.StatusAccepted && x.r.Method == http.MethodPost:
 		// A new session. Whatever came with the request was ignored.
 		if key, ok := t.location(res); ok {
@@ -108,13 +111,12 @@ func (t *uploadTap) response(res *http.Response) error {
 // registry may read it elsewhere.
 func (t *uploadTap) learn(res *http.Response) {
 	x, s := t.x, t.session
-	confirmed := res.Header.Get("Docker-Content-Digest")
-	if confirmed == "" {
-		confirmed = x.r.URL.Query().Get("digest")
-	}
 	dgst := s.hasher.Digest()
-	if confirmed != dgst.String() {
-		x.p.cfg.Metrics.blobs.WithLabelValues("push", "", "digest_mismatch").Inc()
+	if confirmed := t.confirmed(res); confirmed != dgst.String() {
+		if strings.HasPrefix(confirmed, digest.SHA256.String()+":") {
+			x.p.cfg.Metrics.blobs.WithLabelValues("push", "", "digest_mismatch").Inc()
+		}
+		x.learnAhead(confirmed)
 		return
 	}
 	t.session = nil
@@ -122,6 +124,16 @@ func (t *uploadTap) learn(res *http.Response) {
 		x.p.small.add(dgst, s.small.data)
 	}
 	x.p.learn(dgst, s.hasher, verify.Pushed)
+}
+
+// confirmed returns the digest under which the upstream has the blob now, as far
+// as it says so.
+func (t *uploadTap) confirmed(res *http.Response) string {
+	if d := res.Header.Get("Docker-Content-Digest"); d != "" {
+		return d
+	}
+	q := t.x.r.URL.Query()
+	return cmp.Or(q.Get("digest"), q.Get("mount"))
 }
 
 // learn records what a hasher learns about a proven blob, in the background.

@@ -84,12 +84,11 @@ func (u *upstream) do(ctx context.Context, c caller, method, path, query string,
 const maxRedirects = 3
 
 // follow goes after redirects that the registry answers blob reads with. It
-// takes no header along: a storage service has no business with credentials.
-func (u *upstream) follow(ctx context.Context, res *http.Response) (*http.Response, error) {
+// takes no header along but what says which part is wanted: a storage service
+// has no business with credentials.
+func (u *upstream) follow(ctx context.Context, res *http.Response, header http.Header) (*http.Response, error) {
 	for hops := 0; ; hops++ {
-		switch res.StatusCode {
-		case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
-		default:
+		if !isRedirect(res.StatusCode) {
 			return res, nil
 		}
 		if hops == maxRedirects {
@@ -109,11 +108,27 @@ func (u *upstream) follow(ctx context.Context, res *http.Response) (*http.Respon
 		if err != nil {
 			return nil, withoutURL(err)
 		}
+		for _, h := range partial {
+			if v := header.Values(h); len(v) > 0 {
+				req.Header[h] = v
+			}
+		}
 		req.Header.Set("User-Agent", "diffgate")
 		if res, err = u.storage.RoundTrip(req); err != nil {
 			return nil, err
 		}
 	}
+}
+
+// partial are the headers of a read that say which part of a blob is wanted.
+var partial = []string{"Range", "If-Range", "If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"}
+
+func isRedirect(status int) bool {
+	switch status {
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		return true
+	}
+	return false
 }
 
 // checkStorage keeps a redirect from reaching services of this machine and
@@ -174,7 +189,7 @@ func (u *upstream) has(ctx context.Context, c caller, repo string, dgst digest.D
 	if err != nil {
 		return err
 	}
-	if res, err = u.follow(ctx, res); err != nil {
+	if res, err = u.follow(ctx, res, nil); err != nil {
 		return err
 	}
 	if res.StatusCode != http.StatusOK {
@@ -191,7 +206,7 @@ func (u *upstream) blob(ctx context.Context, c caller, repo string, dgst digest.
 	stall := time.AfterFunc(stallLimit, func() { cancel(errStalled) })
 	res, err := u.do(ctx, c, http.MethodGet, blobPath(repo, dgst), "")
 	if err == nil {
-		res, err = u.follow(ctx, res)
+		res, err = u.follow(ctx, res, nil)
 	}
 	if err == nil && res.StatusCode != http.StatusOK {
 		err = answerError(res)

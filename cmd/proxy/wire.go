@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -18,9 +19,10 @@ import (
 // proxyConfig translates settings, which were checked, for package proxy.
 func proxyConfig(s settings.Settings) proxy.Config {
 	return proxy.Config{
-		Mode:   proxy.Mode(s.Verify.Mode),
-		Pulls:  proxy.Mode(s.Verify.Pulls),
-		Denied: s.Verify.Code == settings.Denied,
+		PassRedirects: s.Upstream.Redirects == settings.Pass,
+		Mode:          proxy.Mode(s.Verify.Mode),
+		Pulls:         proxy.Mode(s.Verify.Pulls),
+		Denied:        s.Verify.Code == settings.Denied,
 		Policy: verify.Policy{
 			RejectUnverifiable: s.Verify.Unverifiable == settings.Reject,
 			RejectNotPortable:  s.Verify.Portability == settings.Reject,
@@ -35,6 +37,7 @@ func proxyConfig(s settings.Settings) proxy.Config {
 		MaxManifest:    int64(s.Limits.Manifest),
 		MaxConfig:      int64(s.Limits.Config),
 		Fetches:        s.Limits.Fetches,
+		Ahead:          cmp.Or(s.Limits.Ahead, -1),
 		Sessions:       s.Limits.Sessions,
 		MaxEntries:     s.API.MaxEntries,
 		TrustedProxies: s.HTTP.TrustedProxies,

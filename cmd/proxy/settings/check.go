@@ -85,6 +85,7 @@ func (d Debug) check() error {
 func (u Upstream) check() error {
 	return cmp.Or(
 		checkURL("upstream.url", u.URL),
+		oneOf("upstream.redirects", u.Redirects, Follow, Pass),
 		checkNames("upstream.tls.rootcas", u.TLS.RootCAs),
 		together("upstream.tls.certificate", u.TLS.Certificate, "upstream.tls.key", u.TLS.Key),
 	)
@@ -111,6 +112,7 @@ func (l Limits) check() error {
 		atLeast("limits.ratio", l.Ratio, 1),
 		atLeast("limits.window", l.Window, 8*MiB), // RFC 8878 asks this of decoders
 		atLeast("limits.fetches", l.Fetches, 1),
+		atLeast("limits.ahead", l.Ahead, 0),
 		atLeast("limits.sessions", l.Sessions, 1),
 	)
 }

@@ -22,6 +22,7 @@ func Default() Settings {
 			// Profiles and the web pages are for whoever is on the machine.
 			Debug: Debug{Addr: "127.0.0.1:5001"},
 		},
+		Upstream: Upstream{Redirects: Follow},
 		Embedded: Embedded{RootDirectory: "data/registry"},
 		Index:    Index{Bolt: Bolt{Path: "data/diffids.db"}},
 		Verify: Verify{
@@ -40,6 +41,7 @@ func Default() Settings {
 			Ratio:    40000,
 			Window:   128 * MiB, // as zstd(1)
 			Fetches:  4,
+			Ahead:    256,
 			Sessions: 1024,
 		},
 	}

@@ -29,6 +29,8 @@ const (
 	Reject  = "reject"
 	Allow   = "allow"
 	Off     = "off"
+	Follow  = "follow"
+	Pass    = "pass"
 
 	ManifestInvalid = "manifest_invalid"
 	Denied          = "denied"
@@ -92,8 +94,9 @@ type Debug struct {
 
 // Upstream is the registry behind the proxy.
 type Upstream struct {
-	URL string // scheme and host alone; empty: the embedded registry
-	TLS ClientTLS
+	URL       string // scheme and host alone; empty: the embedded registry
+	Redirects string // to where blobs are: Follow or Pass
+	TLS       ClientTLS
 }
 
 // ClientTLS is used for an https upstream. Its strings are names of PEM files.
@@ -142,5 +145,6 @@ type Limits struct {
 	Ratio    int64 // most decoded bytes for each stored byte of a large layer
 	Window   Size  // largest window of a zstd layer
 	Fetches  int   // layers fetched and hashed at once
+	Ahead    int   // blobs that may wait to be fetched and hashed before a manifest names them; zero: none are
 	Sessions int   // upload sessions remembered at once
 }

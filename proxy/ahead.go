@@ -1,0 +1,81 @@
+package proxy
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/opencontainers/go-digest"
+	"go.uber.org/zap"
+
+	"diffgate/verify"
+)
+
+// ahead learns blobs before a manifest names them: those that came into a
+// repository and did not pass, or not in one piece. It costs a read of the
+// blob, which the gate would otherwise make while a client waits.
+//
+// One blob is read at a time, so that the gate, which shares the slots, never
+// waits for more than that. What the queue has no room for is left to the gate.
+type ahead struct {
+	ledger *ledger
+	queue  chan aheadJob
+}
+
+type aheadJob struct {
+	dgst  digest.Digest
+	fetch func(context.Context) (verify.Fact, error)
+}
+
+// newAhead starts its worker, which ends when the ledger is closed.
+func newAhead(l *ledger, queue int) *ahead {
+	a := &ahead{ledger: l, queue: make(chan aheadJob, max(queue, 0))}
+	l.work.Add(1)
+	go a.run()
+	return a
+}
+
+func (a *ahead) run() {
+	l := a.ledger
+	defer l.work.Done()
+	for {
+		select {
+		case <-l.ctx.Done():
+			return
+		case job := <-a.queue:
+			if _, err := l.fact(l.ctx, job.dgst, job.fetch); err != nil && l.ctx.Err() == nil {
+				l.log.Debug("blob cannot be learned ahead; the gate will try again", zap.Stringer("vars.digest", job.dgst), zap.Error(err))
+			}
+		}
+	}
+}
+
+// learnAhead learns a blob of the exchange's repository, in the name of its
+// client, if the DiffID index lacks it.
+func (x *exchange) learnAhead(text string) {
+	dgst, err := digest.Parse(text)
+	if err != nil || cap(x.p.ahead.queue) == 0 {
+		return
+	}
+	if _, err := x.p.cfg.Index.Get(x.r.Context(), dgst); err == nil {
+		return
+	}
+	repo := x.repository()
+	job := aheadJob{dgst, func(ctx context.Context) (verify.Fact, error) {
+		return repo.p.upstream.hash(ctx, repo.caller, repo.name, dgst)
+	}}
+	select {
+	case x.p.ahead.queue <- job:
+	default:
+		x.p.cfg.Metrics.notAhead.Inc()
+	}
+}
+
+// headBlob forwards a HEAD of a blob. A client that finds one will not send it.
+func headBlob(x *exchange) error {
+	return x.forward(func(res *http.Response) error {
+		if res.StatusCode == http.StatusOK {
+			x.learnAhead(x.rt.digest)
+		}
+		return nil
+	})
+}
