@@ -58,12 +58,14 @@ func (b *Bolt) List(ctx context.Context, after digest.Digest, n int) ([]verify.F
 	return read(ctx, b, func(t *tables) ([]verify.Fact, error) { return t.list(after, n) })
 }
 
-// Revision implements Store. It is the id of the file and the number of commits
-// that changed a fact: compaction keeps it, and no other write changes it.
+// Revision implements Store. It is the id of the file, the version of the
+// records that are read, as others have facts that this one has not, and the
+// number of commits that changed a fact or made a link: compaction keeps it, and
+// no other write changes it.
 func (b *Bolt) Revision(ctx context.Context) (string, error) {
 	return read(ctx, b, func(t *tables) (string, error) {
 		id, err := t.metaValue(metaID)
-		return fmt.Sprintf("%s-%d", id, t.meta.Sequence()), err
+		return fmt.Sprintf("%s-%d.%d", id, recordVersion, t.meta.Sequence()), err
 	})
 }
 

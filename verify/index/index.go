@@ -15,7 +15,7 @@
 // Bolt keeps these buckets in a bbolt file:
 //
 //	diffids.db
-//	├── meta                          sequence: commits that changed a fact
+//	├── meta                          sequence: commits that changed a fact or link
 //	│   ├── "format"               -> "1", checksum
 //	│   └── "id"                   -> 32 hex digits, made with the file, checksum
 //	├── facts                         sequence: number of facts
@@ -135,7 +135,7 @@ type Store interface {
 	List(ctx context.Context, after digest.Digest, n int) ([]verify.Fact, error)
 
 	// Revision returns a short word that differs from every earlier one when
-	// the facts may have changed since. Links and judgements do not count.
+	// Get, ByDiffID or List may answer otherwise since. Judgements do not count.
 	Revision(ctx context.Context) (string, error)
 
 	// Stat returns how much the store holds, without counting it.

@@ -93,10 +93,13 @@ func (m *Memory) Link(ctx context.Context, name, dgst digest.Digest) error {
 	if err := m.usable(ctx); err != nil {
 		return err
 	}
-	if known, ok := m.links[name]; ok && known != dgst {
+	switch known, ok := m.links[name]; {
+	case !ok:
+		m.links[name] = dgst
+		m.changes++
+	case known != dgst:
 		return conflictingLink(name, known, dgst)
 	}
-	m.links[name] = dgst
 	return nil
 }
 

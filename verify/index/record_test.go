@@ -80,7 +80,7 @@ func TestRecordRefused(t *testing.T) {
 	key, record := encodeFact(sampleFacts()[0])
 	other, _ := factKey(digest.FromString("other"))
 	body := record[:len(record)-checksumSize]
-	reseal := func(body ...byte) []byte { return seal(key, body) }
+	reseal := func(body ...byte) []byte { return seal(key, bytes.Clone(body)) }
 	tests := []struct {
 		claim       string
 		key, record []byte
@@ -106,6 +106,40 @@ func TestRecordRefused(t *testing.T) {
 	for _, tt := range tests {
 		if got, err := decodeFact(tt.key, tt.record); !errors.Is(err, tt.want) {
 			t.Errorf("%s: %+v, %v; want %v", tt.claim, got, err, tt.want)
+		}
+	}
+}
+
+func TestReferenceRefused(t *testing.T) {
+	t.Parallel()
+	from, to, err := linkKeys(otherName(), digest.FromString("blob"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	record := encodeReference(from, to)
+	body := record[:len(record)-checksumSize]
+	reseal := func(body ...byte) []byte { return seal(from, bytes.Clone(body)) }
+	tests := []struct {
+		claim        string
+		from, record []byte
+		want         error
+	}{
+		{"a record as it was written", from, record, nil},
+		{"a record under another key", to, record, errRecord},
+		{"a record under a key that is too long", append(bytes.Clone(from), 0), record, errRecord},
+		{"no record", from, nil, errRecord},
+		{"a record cut short", from, record[:len(record)-1], errRecord},
+		{"a record of absurd length", from, make([]byte, 1<<20), errRecord},
+		{"a whole record of a later version", from, reseal(append([]byte{2}, body[1:]...)...), errRecordVersion},
+		{"a whole record that leads to another algorithm", from, reseal(append([]byte{1, 2}, body[2:]...)...), errRecordVersion},
+		{"a whole record that is longer", from, reseal(append(bytes.Clone(body), 0)...), errRecordVersion},
+		{"a whole record that is shorter", from, reseal(body[:len(body)-1]...), errRecordVersion},
+		{"a whole record of no version", from, reseal(), errRecordVersion},
+	}
+	for _, tt := range tests {
+		got, err := decodeReference(tt.from, tt.record)
+		if !errors.Is(err, tt.want) || err == nil && !bytes.Equal(got, to) {
+			t.Errorf("%s: %x, %v; want %v", tt.claim, got, err, tt.want)
 		}
 	}
 }

@@ -32,7 +32,7 @@ type tables struct {
 	meta, facts, diffids *bbolt.Bucket // the others may be missing
 	damaged              []Damage
 	changed              bool // there is something to commit
-	revised              bool // a fact has changed
+	revised              bool // Get may answer otherwise
 }
 
 // openTables returns errDamaged, with the buckets that there are, when one is

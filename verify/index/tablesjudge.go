@@ -89,6 +89,7 @@ func (t *tables) link(from, to []byte) (refused, err error) {
 	known, ok := t.follow(bucketLinks, from)
 	switch {
 	case !ok:
+		t.revised = true
 		return nil, t.store(bucketLinks, from, encodeReference(from, to))
 	case !bytes.Equal(known, to):
 		return conflictingLink(formatKey(from), formatKey(known), formatKey(to)), nil

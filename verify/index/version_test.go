@@ -115,8 +115,8 @@ func TestFileOfVersion1(t *testing.T) {
 	if n := countNames(t, s, 10); n != 0 {
 		t.Errorf("%d judgements and links are known in a file of version 1", n)
 	}
-	if got, err := s.Revision(context.Background()); err != nil || got != strings.Repeat("0f", 16)+"-7" {
-		t.Errorf("revision %q, %v", got, err)
+	if got, err := s.Revision(context.Background()); err != nil || got == strings.Repeat("0f", 16)+"-7" {
+		t.Errorf("revision %q, %v: want another than version 1 had, for it had other facts", got, err)
 	}
 	putAll(t, s, facts[:100])
 	count("with half the facts learned again", 100, 150)
@@ -147,15 +147,8 @@ func TestJudgeFirstInFileOfVersion1(t *testing.T) {
 		},
 	} {
 		s, seen := openBolt(t, version1File(t, indextest.Facts(10)))
-		before, err := s.Revision(context.Background())
-		if err != nil {
-			t.Fatal(err)
-		}
 		if err := write(s); err != nil {
 			t.Errorf("%s: %v", claim, err)
-		}
-		if after, err := s.Revision(context.Background()); err != nil || after != before {
-			t.Errorf("%s: revision went from %q to %q, %v", claim, before, after, err)
 		}
 		mustWork(t, s, indextest.Facts(10))
 		if got := seen.take(); len(got) > 0 {

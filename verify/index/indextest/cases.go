@@ -157,13 +157,21 @@ func testConflict(t *testing.T, s index.Store) {
 
 func testRevision(t *testing.T, s index.Store) {
 	seen := map[string]bool{revisionOf(t, s): true}
-	for _, f := range Facts(5) {
-		put(t, s, f)
+	changes := []func(){
+		func() { put(t, s, Fact(0)) },
+		func() { put(t, s, Fact(1)) },
+		func() { link(t, s, Name(0), Fact(0).Digest) },
+		func() { link(t, s, Name(2), Fact(2).Digest) },
+		func() { put(t, s, Fact(2)) },
+	}
+	for _, change := range changes {
+		change()
 		r := revisionOf(t, s)
 		if seen[r] {
 			t.Errorf("revision %q came back", r)
 		}
 		seen[r] = true
+		change() // says the same again
 		if again := revisionOf(t, s); again != r {
 			t.Errorf("revision went from %q to %q without a change", r, again)
 		}

@@ -234,23 +234,30 @@ func testTwinJudgedAgain(t *testing.T, s index.Store) {
 	twin(t, s, first.Config, second)
 	putJudgement(t, s, first)
 	twin(t, s, first.Config, second)
+
+	moved := second
+	moved.Config = Digest("config", 10)
+	putJudgement(t, s, moved)
+	twin(t, s, moved.Config, moved)
+	if got, err := s.Twin(context.Background(), first.Config); !errors.Is(err, verify.ErrUnknown) && got.Config != first.Config {
+		t.Errorf("Twin after its manifest names another config: %+v, %v", got, err)
+	}
 }
 
 func testNotFacts(t *testing.T, s index.Store) {
 	facts := put(t, s, Facts(10)...)
-	revision := revisionOf(t, s)
 	for i := range 10 {
-		j := Judgement(i)
-		j.Manifest = Fact(i).Digest
-		putJudgement(t, s, j)
-		putJudgement(t, s, Judgement(i))
 		link(t, s, Name(i), Fact(i).Digest)
 		link(t, s, Name(10+i), Fact(10+i).Digest)
-		unknown(t, s, Judgement(i).Manifest)
-		unknown(t, s, Judgement(i).Config)
-	}
-	if got := revisionOf(t, s); got != revision {
-		t.Errorf("revision was %q, is %q", revision, got)
+		revision, j := revisionOf(t, s), Judgement(i)
+		putJudgement(t, s, j)
+		unknown(t, s, j.Manifest)
+		unknown(t, s, j.Config)
+		j.Manifest = Fact(i).Digest
+		putJudgement(t, s, j)
+		if got := revisionOf(t, s); got != revision {
+			t.Errorf("a judgement changed the revision from %q to %q", revision, got)
+		}
 	}
 	if got := statOf(t, s).Facts; got != 10 {
 		t.Errorf("number of facts = %d, want 10", got)
