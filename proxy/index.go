@@ -27,7 +27,7 @@ type Facts interface {
 type Judgements interface {
 	// Judgement returns what is known of a manifest, or verify.ErrUnknown.
 	Judgement(ctx context.Context, manifest digest.Digest) (verify.Judgement, error)
-	// PutJudgement records a judgement durably, in place of an older one.
+	// PutJudgement records a judgement durably, in place of any other.
 	PutJudgement(ctx context.Context, j verify.Judgement) error
 	// Twin returns what is known of a manifest that names the config and is
 	// right, or verify.ErrUnknown.

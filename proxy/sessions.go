@@ -19,6 +19,7 @@ type session struct {
 	small  smallCopy
 	offset int64
 	since  time.Time // last used; guarded by sessions.mu
+	memory int64     // that the hasher holds; guarded by sessions.mu
 	key    sessionKey
 }
 
@@ -29,12 +30,17 @@ func newSession(l verify.Limits) *session { return &session{hasher: verify.NewHa
 // end lets go of the upload.
 func (s *session) end() { s.hasher.Close() }
 
+// sessionsMemory is how many bytes the hashers of all sessions may hold. One of
+// gzip takes a third of a mebibyte, one of zstd its window.
+const sessionsMemory = 256 << 20
+
 // sessions are the uploads between two requests, the longest idle first out.
 type sessions struct {
 	most int
 	age  time.Duration
 
 	mu     sync.Mutex // guards the rest
+	memory int64
 	byKey  map[sessionKey]*list.Element
 	order  *list.List // of *session; least recently used first
 	closed bool
@@ -62,10 +68,11 @@ func (t *sessions) add(key sessionKey, s *session) (gone []*session) {
 	if e := t.byKey[key]; e != nil { // two requests on one upload: neither saw all
 		return []*session{t.remove(e), s}
 	}
-	s.key, s.since = key, time.Now()
+	s.key, s.since, s.memory = key, time.Now(), s.hasher.Memory()
+	t.memory += s.memory
 	t.byKey[key] = t.order.PushBack(s)
 	for e := t.order.Front(); e != nil; e = t.order.Front() {
-		if oldest, ok := e.Value.(*session); ok && t.order.Len() <= t.most && time.Since(oldest.since) < t.age {
+		if oldest, ok := e.Value.(*session); ok && t.order.Len() <= t.most && t.memory <= sessionsMemory && time.Since(oldest.since) < t.age {
 			break
 		}
 		gone = append(gone, t.remove(e))
@@ -87,6 +94,7 @@ func (t *sessions) take(key sessionKey) *session {
 func (t *sessions) remove(e *list.Element) *session {
 	s := t.order.Remove(e).(*session)
 	delete(t.byKey, s.key)
+	t.memory -= s.memory
 	return s
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"runtime"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -40,6 +41,54 @@ func TestSessionsAreBounded(t *testing.T) {
 		}
 	}
 	wantFacts(t, p, want)
+}
+
+// Nor do more hold a decoder than memory is there for: each of these has a
+// window of 8 MiB.
+func TestSessionsMemoryIsBounded(t *testing.T) {
+	t.Parallel()
+	const uploads, window, budget = 40, 8 << 20, 256 << 20
+	p := newProxy(t, newUpstream(t, new(discarder)).URL, nil)
+	var next []string
+	var want []digest.Digest
+	for i := range uploads {
+		blob := storedZstd(byte(i))
+		location := startUpload(t, p.URL, "a")
+		next = append(next, withDigest(patch(t, p.URL, location, bytes.NewReader(blob)), digest.FromBytes(blob)))
+		if i >= uploads-budget/(window+1<<20) {
+			want = append(want, digest.FromBytes(blob))
+		}
+	}
+	for i, location := range next {
+		if a := do(t, http.MethodPut, location, nil); a.Status != http.StatusCreated {
+			t.Errorf("upload %d: got %d, want 201", i, a.Status)
+		}
+	}
+	known := p.facts(t)
+	if len(known) >= uploads || len(known) < len(want) {
+		t.Errorf("%d of %d uploads were followed, want at least the last %d and not all", len(known), uploads, len(want))
+	}
+	for _, dgst := range want {
+		if !slices.Contains(known, dgst) {
+			t.Errorf("one of the last uploads was not followed")
+		}
+	}
+}
+
+// storedZstd returns a zstd frame of a megabyte of b that is not compressed,
+// with a window of 8 MiB: a decoder must have come to it when all is written.
+func storedZstd(b byte) []byte {
+	const size = 128 << 10
+	blob := []byte{0x28, 0xb5, 0x2f, 0xfd, 0, 13 << 3}
+	for i := range 8 {
+		h := uint32(size << 3)
+		if i == 7 {
+			h |= 1
+		}
+		blob = append(blob, byte(h), byte(h>>8), byte(h>>16))
+		blob = append(blob, bytes.Repeat([]byte{b}, size)...)
+	}
+	return blob
 }
 
 // wantFacts compares what the DiffID index knows, in any order.

@@ -8,6 +8,7 @@ import (
 	"hash"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -16,6 +17,9 @@ import (
 const (
 	chunkSize = 64 << 10 // bytes handed to the decoder at once
 	chunks    = 4        // chunks on their way to the decoder
+
+	decoderSize = 128 << 10 // what a decoder holds besides a window
+	bzip2Size   = 4 << 20
 )
 
 // errAborted ends the decoder after Close. It is not final: a Sum that comes
@@ -46,6 +50,7 @@ type Hasher struct {
 	abort chan struct{} // closed by Close
 	done  chan struct{} // closed when the decoder has ended
 	once  sync.Once
+	held  atomic.Int64 // bytes that the decoder holds, about
 
 	decoded Fact // written by the decoder before it closes done
 }
@@ -122,6 +127,9 @@ func (h *Hasher) Digest() digest.Digest { return digest.NewDigest(digest.SHA256,
 
 // Size returns the number of bytes written so far.
 func (h *Hasher) Size() int64 { return h.size }
+
+// Memory returns about how many bytes hashing holds now.
+func (h *Hasher) Memory() int64 { return int64(h.made)*chunkSize + h.held.Load() }
 
 // Sum ends the blob, waits for the decoder and returns what was learned.
 // Source and LearnedAt are for the caller to set.
@@ -211,6 +219,7 @@ func (h *Hasher) unpack(br *bufio.Reader, in *chunkReader, head []byte) error {
 
 func (h *Hasher) run(br *bufio.Reader, in *chunkReader, s *sink, skippable bool) error {
 	f := &h.decoded
+	h.held.Store(decoderSize)
 	switch f.Encoding {
 	case Gzip:
 		g := newGzipReader(br, in.count)
@@ -222,14 +231,15 @@ func (h *Hasher) run(br *bufio.Reader, in *chunkReader, s *sink, skippable bool)
 			f.Quirks |= SkippableFirst
 		}
 		var err error
-		f.Parts, err = decodeZstd(br, s, h.limits)
+		f.Parts, err = decodeZstd(br, s, h.limits, &h.held)
 		return err
 	case XZ:
 		var err error
-		f.Parts, err = decodeXZ(br, s, h.limits)
+		f.Parts, err = decodeXZ(br, s, h.limits, &h.held)
 		return err
 	default:
 		f.Parts = 1
+		h.held.Store(bzip2Size)
 		return decodeBzip2(br, s)
 	}
 }

@@ -151,6 +151,7 @@ func (x *xzReader) charge(dictionary uint64) error {
 	if dictionary > x.window {
 		return overLimit("the xz dictionary is larger than limits.window")
 	}
+	x.held.Store(max(x.held.Load(), int64(dictionary)+decoderSize))
 	if x.charged += dictionary; x.charged > 1<<30+8*x.decoded {
 		return overLimit("the dictionaries of the xz blocks are much larger than the blocks")
 	}

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"io"
+	"sync/atomic"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -12,9 +13,11 @@ import (
 // that is not a skippable frame, a dictionary, a wrong checksum or content size
 // is an error in both.
 //
-// The error is a decodeError.
-func decodeZstd(in io.Reader, sink io.Writer, l Limits) (int64, error) {
+// It stores in held how much memory a frame's window takes. The error is a
+// decodeError.
+func decodeZstd(in io.Reader, sink io.Writer, l Limits, held *atomic.Int64) (int64, error) {
 	frames := newZstdFrames(in, l.Window)
+	frames.held = held
 	dec, err := zstd.NewReader(frames,
 		zstd.WithDecoderConcurrency(1), // decode on this goroutine
 		zstd.WithDecoderLowmem(true),

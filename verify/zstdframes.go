@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"sync/atomic"
 )
 
 // The fields of a zstd stream that zstdFrames reads (RFC 8878, section 3.1).
@@ -26,7 +27,8 @@ type zstdFrames struct {
 	in     io.Reader
 	window uint64 // the largest that passes
 	frames int64  // Zstandard frames begun
-	err    error  // what Read ended with, if not the end of the input
+	held   *atomic.Int64
+	err    error // what Read ended with, if not the end of the input
 
 	read     int64 // bytes walked
 	skipped  int64 // skippable frames begun
@@ -91,8 +93,11 @@ func (z *zstdFrames) take(f []byte) {
 	case zstdDescriptor:
 		z.descriptor(f[0])
 	case zstdHeader:
-		if z.size(f) > z.window {
+		size := z.size(f)
+		if size > z.window {
 			z.err = overLimit("the zstd window is larger than limits.window")
+		} else if z.held != nil {
+			z.held.Store(max(z.held.Load(), int64(size)+decoderSize))
 		}
 		z.field, z.want = zstdBlock, 3
 	case zstdBlock:
