@@ -5,6 +5,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"sync"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -127,6 +128,68 @@ func TestMemory(t *testing.T) { // not parallel: it measures the process
 		}
 		t.Logf("%d MiB passed; the heap grew by %d KiB", times*len(piece)>>20, grown()>>10)
 	})
+}
+
+// BenchmarkManyUploads holds uploads in their middle, all at once, and tells
+// what the heap has grown by for each: through the proxy, and straight to the
+// upstream, which is what client and upstream take in the same process.
+func BenchmarkManyUploads(b *testing.B) {
+	const times = 64
+	for name, piece := range map[string][]byte{
+		"gzip": verifytest.Gzip(noise(1 << 20)),
+		"zstd": storedZstd('a'), // whose window is 8 MiB
+	} {
+		dgst := hashOf(b, &repeater{piece: piece, times: times})
+		for _, n := range []int{1, 50, 200} {
+			upstream := newUpstream(b, new(discarder)).URL
+			for _, way := range []struct{ name, url string }{{"direct", upstream}, {"proxy", newProxy(b, upstream, nil).URL}} {
+				b.Run(fmt.Sprintf("%s/%d/%s", name, n, way.name), func(b *testing.B) {
+					for b.Loop() {
+						grown := holdUploads(b, n, way.url, dgst, func(tick func()) io.Reader {
+							return &repeater{piece: piece, times: times, tick: tick}
+						}, int64(times*len(piece)))
+						b.ReportMetric(float64(grown)/float64(n)/(1<<20), "MiB/transfer")
+					}
+				})
+			}
+		}
+	}
+}
+
+// holdUploads makes n uploads wait for each other in the middle, and returns by
+// how much the heap has grown then.
+func holdUploads(b *testing.B, n int, base string, dgst digest.Digest, body func(tick func()) io.Reader, size int64) int64 {
+	var half, all sync.WaitGroup
+	half.Add(n)
+	goOn := make(chan struct{})
+	before := heap()
+	for range n {
+		reads := 0
+		tick := func() {
+			if reads++; reads == 32 {
+				half.Done()
+				<-goOn
+			}
+		}
+		req := newRequest(b, http.MethodPut, withDigest(startUpload(b, base, "a"), dgst), body(tick))
+		req.ContentLength = size
+		all.Go(func() {
+			res, err := client.Do(req)
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			res.Body.Close()
+			if res.StatusCode != http.StatusCreated {
+				b.Errorf("got %d, want 201", res.StatusCode)
+			}
+		})
+	}
+	half.Wait()
+	grown := heap() - before
+	close(goOn)
+	all.Wait()
+	return grown
 }
 
 // benchmarkBlobs are what the benchmarks transfer: about 64 MiB each.
