@@ -49,24 +49,34 @@ func (a *ahead) run() {
 	}
 }
 
-// learnAhead learns a blob of the exchange's repository, in the name of its
-// client, if the DiffID index lacks it.
-func (x *exchange) learnAhead(text string) {
-	dgst, err := digest.Parse(text)
-	if err != nil || cap(x.p.ahead.queue) == 0 {
+// add queues a job, if there is room.
+func (a *ahead) add(job aheadJob) {
+	if cap(a.queue) == 0 {
 		return
 	}
-	if _, err := x.p.cfg.Index.Get(x.r.Context(), dgst); err == nil {
-		return
+	select {
+	case a.queue <- job:
+	default:
+		a.ledger.metrics.notAhead.Inc()
 	}
+}
+
+// aheadJob reads a blob of the exchange's repository, in the name of its client.
+func (x *exchange) aheadJob(dgst digest.Digest) aheadJob {
 	repo := x.repository()
-	job := aheadJob{dgst, func(ctx context.Context) (verify.Fact, error) {
+	return aheadJob{dgst, func(ctx context.Context) (verify.Fact, error) {
 		return repo.p.upstream.hash(ctx, repo.caller, repo.name, dgst)
 	}}
-	select {
-	case x.p.ahead.queue <- job:
-	default:
-		x.p.cfg.Metrics.notAhead.Inc()
+}
+
+// learnAhead learns a blob if the DiffID index lacks it.
+func (x *exchange) learnAhead(text string) {
+	dgst, err := digest.Parse(text)
+	if err != nil {
+		return
+	}
+	if _, err := x.p.cfg.Index.Get(x.r.Context(), dgst); err != nil {
+		x.p.ahead.add(x.aheadJob(dgst))
 	}
 }
 

@@ -83,7 +83,7 @@ func (x *exchange) prove(body io.ReadCloser, dgst digest.Digest) io.ReadCloser {
 	b.free = make([]byte, copyBuffer)
 	b.spare = make([]byte, copyBuffer)
 	if _, ok := x.p.ledger.known(x.r.Context(), dgst); !ok {
-		b.hasher = verify.NewHasher(x.p.cfg.Limits)
+		b.hasher = verify.NewHasher(x.p.tapped)
 	}
 	return b
 }
@@ -159,7 +159,7 @@ func (b *provenBody) end() error {
 		if !b.small.not {
 			b.x.p.small.add(dgst, b.small.data)
 		}
-		b.x.p.learn(dgst, b.hasher, verify.Pulled)
+		b.x.learn(dgst, b.hasher, verify.Pulled)
 		b.hasher = nil
 	}
 	return io.EOF

@@ -74,8 +74,9 @@ func (l *ledger) known(ctx context.Context, dgst digest.Digest) (verify.Fact, bo
 }
 
 // observe learns the fact that sum returns, in the background: sum waits for a
-// hasher. It always calls sum. Those who ask for dgst meanwhile wait for it.
-func (l *ledger) observe(dgst digest.Digest, sum func() verify.Fact) {
+// hasher. It always calls sum. Those who ask for dgst meanwhile wait for it. If
+// the hasher gave up, nothing is learned, and again is called.
+func (l *ledger) observe(dgst digest.Digest, sum func() verify.Fact, again func()) {
 	l.mu.Lock()
 	if l.closed {
 		l.mu.Unlock()
@@ -92,10 +93,15 @@ func (l *ledger) observe(dgst digest.Digest, sum func() verify.Fact) {
 	l.mu.Unlock()
 	go func() {
 		defer l.work.Done()
-		fact := sum()
-		err := l.record(fact)
+		fact, err := sum(), errGivenUp
+		if fact.Problem != verify.GivenUp {
+			err = l.record(fact)
+		}
 		if own {
 			l.land(dgst, fl, fact, err)
+		}
+		if errors.Is(err, errGivenUp) {
+			again()
 		}
 	}()
 }
@@ -129,8 +135,11 @@ func (l *ledger) fact(ctx context.Context, dgst digest.Digest, fetch func(contex
 // personal reports whether a fetch that failed may succeed for another caller.
 func personal(err error) bool {
 	var answer *upstreamError
-	return errors.Is(err, verify.ErrNotFound) || errors.As(err, &answer)
+	return errors.Is(err, verify.ErrNotFound) || errors.Is(err, errGivenUp) || errors.As(err, &answer)
 }
+
+// errGivenUp is what a tap ends with that had no memory for a window.
+var errGivenUp = errors.New("hashing was given up")
 
 var errClosed = errors.New("the proxy is shutting down")
 

@@ -137,7 +137,7 @@ func BenchmarkManyUploads(b *testing.B) {
 	const times = 64
 	for name, piece := range map[string][]byte{
 		"gzip": verifytest.Gzip(noise(1 << 20)),
-		"zstd": storedZstd('a'), // whose window is 8 MiB
+		"zstd": storedZstd('a', 1), // whose window is 8 MiB
 	} {
 		dgst := hashOf(b, &repeater{piece: piece, times: times})
 		for _, n := range []int{1, 50, 200} {

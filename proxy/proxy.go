@@ -133,9 +133,15 @@ func set[T comparable](v *T, value T) {
 // manifestBudget bounds the bytes of all manifests that are judged at once.
 const manifestBudget = 256 << 20
 
+// windowsMemory is how many bytes the windows of all blobs that pass may take.
+// One of zstd mostly takes 8 MiB. A blob for which there is no room is fetched
+// and hashed later.
+const windowsMemory = 256 << 20
+
 // A Proxy is an http.Handler; see the package comment.
 type Proxy struct {
 	cfg       Config
+	tapped    verify.Limits // of blobs that are hashed while they pass
 	router    *router
 	table     map[string]methods
 	upstream  *upstream
@@ -179,9 +185,12 @@ func New(cfg Config) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
+	tapped := cfg.Limits
+	tapped.Memory = semaphore.NewWeighted(windowsMemory)
 	ledger := newLedger(cfg.Index, cfg.Fetches, cfg.Log, cfg.Metrics)
 	return &Proxy{
 		cfg:       cfg,
+		tapped:    tapped,
 		router:    newRouter(),
 		table:     table(),
 		upstream:  newUpstream(cfg),

@@ -32,7 +32,7 @@ func (s *session) end() { s.hasher.Close() }
 
 // sessionsMemory is how many bytes the hashers of all sessions may hold. One of
 // gzip takes a third of a mebibyte, one of zstd its window.
-const sessionsMemory = 256 << 20
+const sessionsMemory = windowsMemory / 2
 
 // sessions are the uploads between two requests, the longest idle first out.
 type sessions struct {

@@ -47,12 +47,12 @@ func TestSessionsAreBounded(t *testing.T) {
 // window of 8 MiB.
 func TestSessionsMemoryIsBounded(t *testing.T) {
 	t.Parallel()
-	const uploads, window, budget = 40, 8 << 20, 256 << 20
+	const uploads, window, budget = 40, 8 << 20, 128 << 20
 	p := newProxy(t, newUpstream(t, new(discarder)).URL, nil)
 	var next []string
 	var want []digest.Digest
 	for i := range uploads {
-		blob := storedZstd(byte(i))
+		blob := storedZstd(byte(i), 1)
 		location := startUpload(t, p.URL, "a")
 		next = append(next, withDigest(patch(t, p.URL, location, bytes.NewReader(blob)), digest.FromBytes(blob)))
 		if i >= uploads-budget/(window+1<<20) {
@@ -75,14 +75,14 @@ func TestSessionsMemoryIsBounded(t *testing.T) {
 	}
 }
 
-// storedZstd returns a zstd frame of a megabyte of b that is not compressed,
-// with a window of 8 MiB: a decoder must have come to it when all is written.
-func storedZstd(b byte) []byte {
+// storedZstd returns a zstd frame of mib mebibytes of b that are not compressed,
+// with a window of 8 MiB: a decoder must have come to it when one is written.
+func storedZstd(b byte, mib int) []byte {
 	const size = 128 << 10
 	blob := []byte{0x28, 0xb5, 0x2f, 0xfd, 0, 13 << 3}
-	for i := range 8 {
+	for i := range 8 * mib {
 		h := uint32(size << 3)
-		if i == 7 {
+		if i == 8*mib-1 {
 			h |= 1
 		}
 		blob = append(blob, byte(h), byte(h>>8), byte(h>>16))

@@ -22,7 +22,7 @@ import (
 func startUpload(x *exchange) error {
 	var s *session
 	if x.r.URL.Query().Has("digest") && x.r.ContentLength != 0 {
-		s = newSession(x.p.cfg.Limits)
+		s = newSession(x.p.tapped)
 	}
 	return x.tap(s)
 }
@@ -95,7 +95,7 @@ func (t *uploadTap) response(res *http.Response) error {
 	case res.StatusCode == http.StatusAccepted && x.r.Method == http.MethodPost:
 		// A new session. Whatever came with the request was ignored.
 		if key, ok := t.location(res); ok {
-			x.p.sessions.put(key, newSession(x.p.cfg.Limits))
+			x.p.sessions.put(key, newSession(x.p.tapped))
 		}
 	case res.StatusCode == http.StatusAccepted && x.r.Method == http.MethodPatch && s != nil && whole && atOffset(res.Header.Get("Range"), s.offset):
 		if key, ok := t.location(res); ok {
@@ -123,7 +123,7 @@ func (t *uploadTap) learn(res *http.Response) {
 	if !s.small.not {
 		x.p.small.add(dgst, s.small.data)
 	}
-	x.p.learn(dgst, s.hasher, verify.Pushed)
+	x.learn(dgst, s.hasher, verify.Pushed)
 }
 
 // confirmed returns the digest under which the upstream has the blob now, as far
@@ -137,9 +137,10 @@ func (t *uploadTap) confirmed(res *http.Response) string {
 }
 
 // learn records what a hasher learns about a proven blob, in the background.
-func (p *Proxy) learn(dgst digest.Digest, h *verify.Hasher, src verify.Source) {
+func (x *exchange) learn(dgst digest.Digest, h *verify.Hasher, src verify.Source) {
 	now := time.Now()
-	p.ledger.observe(dgst, func() verify.Fact { return h.Sum().Learned(src, now) })
+	again := x.aheadJob(dgst)
+	x.p.ledger.observe(dgst, func() verify.Fact { return h.Sum().Learned(src, now) }, func() { x.p.ahead.add(again) })
 }
 
 // location returns the session that the upstream's answer names.

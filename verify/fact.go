@@ -58,9 +58,10 @@ const (
 	Ambiguous                  // decoders accept the bytes and differ in what they read
 	Limit                      // decoding stopped at one of the Limits
 	Unsupported                // a form of the encoding that is not decoded
+	GivenUp                    // hashing was given up, for no reason of the blob's; not to be stored
 )
 
-var problemNames = [...]string{"", "corrupt", "ambiguous", "limit", "unsupported"}
+var problemNames = [...]string{"", "corrupt", "ambiguous", "limit", "unsupported", "given_up"}
 
 // String returns a word for logs and the HTTP API; None is the empty string.
 func (p Problem) String() string { return name(problemNames[:], int(p)) }
@@ -128,7 +129,9 @@ const MaxReason = 160
 // Final reports whether the fact is a property of the bytes alone. A fact that
 // ended at a limit or at a form that we do not decode is not: another setting
 // or version may learn more, and a final fact may then replace it.
-func (f Fact) Final() bool { return f.Problem != Limit && f.Problem != Unsupported }
+func (f Fact) Final() bool {
+	return f.Problem != Limit && f.Problem != Unsupported && f.Problem != GivenUp
+}
 
 // Agrees reports whether f and g say the same about the same bytes. How and
 // when they were learned, and the wording of a reason, do not count.

@@ -8,7 +8,6 @@ import (
 	"hash"
 	"io"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -18,13 +17,12 @@ const (
 	chunkSize = 64 << 10 // bytes handed to the decoder at once
 	chunks    = 4        // chunks on their way to the decoder
 
-	decoderSize = 128 << 10 // what a decoder holds besides a window
-	bzip2Size   = 4 << 20
+	bzip2Size = 4 << 20 // what a decoder of bzip2 holds
 )
 
-// errAborted ends the decoder after Close. It is not final: a Sum that comes
-// after Close says that nothing could be found out.
-var errAborted = overLimit("hashing was given up")
+// errAborted ends the decoder after Close: a Sum that comes after it says that
+// nothing could be found out.
+var errAborted = &decodeError{GivenUp, "hashing was given up"}
 
 // A Hasher computes the Fact of the blob that is written to it.
 //
@@ -50,7 +48,7 @@ type Hasher struct {
 	abort chan struct{} // closed by Close
 	done  chan struct{} // closed when the decoder has ended
 	once  sync.Once
-	held  atomic.Int64 // bytes that the decoder holds, about
+	held  holding // the decoder's window
 
 	decoded Fact // written by the decoder before it closes done
 }
@@ -70,6 +68,7 @@ func newHasher(l Limits, content io.Writer) *Hasher {
 		abort:   make(chan struct{}),
 		done:    make(chan struct{}),
 	}
+	h.held.from = l.Memory
 	go h.decode()
 	return h
 }
@@ -129,7 +128,7 @@ func (h *Hasher) Digest() digest.Digest { return digest.NewDigest(digest.SHA256,
 func (h *Hasher) Size() int64 { return h.size }
 
 // Memory returns about how many bytes hashing holds now.
-func (h *Hasher) Memory() int64 { return int64(h.made)*chunkSize + h.held.Load() }
+func (h *Hasher) Memory() int64 { return int64(h.made)*chunkSize + decoderSize + h.held.bytes.Load() }
 
 // Sum ends the blob, waits for the decoder and returns what was learned.
 // Source and LearnedAt are for the caller to set.
@@ -167,6 +166,7 @@ func (h *Hasher) end() {
 // take the transfers of others with it.
 func (h *Hasher) decode() {
 	defer close(h.done)
+	defer h.held.release()
 	defer func() {
 		if p := recover(); p != nil {
 			h.fail(&decodeError{Unsupported, fmt.Sprintf("the decoder panicked: %v", p)})
@@ -219,7 +219,6 @@ func (h *Hasher) unpack(br *bufio.Reader, in *chunkReader, head []byte) error {
 
 func (h *Hasher) run(br *bufio.Reader, in *chunkReader, s *sink, skippable bool) error {
 	f := &h.decoded
-	h.held.Store(decoderSize)
 	switch f.Encoding {
 	case Gzip:
 		g := newGzipReader(br, in.count)
@@ -239,7 +238,9 @@ func (h *Hasher) run(br *bufio.Reader, in *chunkReader, s *sink, skippable bool)
 		return err
 	default:
 		f.Parts = 1
-		h.held.Store(bzip2Size)
+		if err := h.held.grow(bzip2Size); err != nil {
+			return err
+		}
 		return decodeBzip2(br, s)
 	}
 }

@@ -12,6 +12,9 @@ type Limits struct {
 	// Window is the largest zstd window or single segment, in bytes; a
 	// decoder holds one window in memory. Zero means 128 MiB, as in zstd(1).
 	Window int64
+	// Memory is what windows of zstd and xz are taken from. A blob for which
+	// there is none is GivenUp. Nil means that there always is.
+	Memory Memory
 }
 
 // ratioFloor is where Limits.Ratio starts to count.

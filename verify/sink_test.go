@@ -24,7 +24,7 @@ func TestSink(t *testing.T) {
 		{is: "a ratio over a limit of ten", size: ratioFloor, stored: ratioFloor/10 - 1, limits: Limits{Ratio: 10}, want: "limit: it unpacks to more than limits.ratio times its size"},
 		{is: "a size at the limit", size: 9, limits: Limits{Unpacked: 10}},
 		{is: "a size over the limit", size: 10, limits: Limits{Unpacked: 10}, want: "limit: it unpacks to more than limits.unpacked"},
-		{is: "a hasher that was closed, in the middle of a bomb", abort: aborted, want: "limit: hashing was given up"},
+		{is: "a hasher that was closed, in the middle of a bomb", abort: aborted, want: "given_up: hashing was given up"},
 	} {
 		s := sink{hash: sha256.New(), size: test.size, limits: test.limits.withDefaults(), read: func() int64 { return test.stored }, abort: test.abort}
 		got := ""

@@ -10,7 +10,6 @@ import (
 	"hash"
 	"hash/crc32"
 	"io"
-	"sync/atomic"
 )
 
 // The ends of an xz stream (The .xz File Format, version 1.2.1, section 2.1).
@@ -35,7 +34,7 @@ type xzReader struct {
 	charged uint64      // bytes of dictionaries so far
 	decoded uint64      // bytes of content so far
 
-	held *atomic.Int64
+	held *holding
 
 	flags   [2]byte   // of the stream
 	blocks  uint64    // of the stream
@@ -44,9 +43,8 @@ type xzReader struct {
 }
 
 // decodeXZ decodes all streams of in to sink and returns how many there were.
-// It stores in held how much memory a dictionary takes. The error is a
-// decodeError, or that of sink.
-func decodeXZ(in *bufio.Reader, sink io.Writer, l Limits, held *atomic.Int64) (int64, error) {
+// Dictionaries are held in held. The error is a decodeError, or that of sink.
+func decodeXZ(in *bufio.Reader, sink io.Writer, l Limits, held *holding) (int64, error) {
 	x := &xzReader{in: in, held: held, crc: crc32.NewIEEE(), window: uint64(l.Window), copying: make([]byte, 32<<10)}
 	for {
 		if err := x.stream(sink); err != nil {

@@ -151,7 +151,9 @@ func (x *xzReader) charge(dictionary uint64) error {
 	if dictionary > x.window {
 		return overLimit("the xz dictionary is larger than limits.window")
 	}
-	x.held.Store(max(x.held.Load(), int64(dictionary)+decoderSize))
+	if err := x.held.grow(int64(dictionary)); err != nil {
+		return err
+	}
 	if x.charged += dictionary; x.charged > 1<<30+8*x.decoded {
 		return overLimit("the dictionaries of the xz blocks are much larger than the blocks")
 	}

@@ -2,7 +2,6 @@ package verify
 
 import (
 	"io"
-	"sync/atomic"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -13,9 +12,8 @@ import (
 // that is not a skippable frame, a dictionary, a wrong checksum or content size
 // is an error in both.
 //
-// It stores in held how much memory a frame's window takes. The error is a
-// decodeError.
-func decodeZstd(in io.Reader, sink io.Writer, l Limits, held *atomic.Int64) (int64, error) {
+// The windows of frames are held in held. The error is a decodeError.
+func decodeZstd(in io.Reader, sink io.Writer, l Limits, held *holding) (int64, error) {
 	frames := newZstdFrames(in, l.Window)
 	frames.held = held
 	dec, err := zstd.NewReader(frames,

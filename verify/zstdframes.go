@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"sync/atomic"
 )
 
 // The fields of a zstd stream that zstdFrames reads (RFC 8878, section 3.1).
@@ -27,7 +26,7 @@ type zstdFrames struct {
 	in     io.Reader
 	window uint64 // the largest that passes
 	frames int64  // Zstandard frames begun
-	held   *atomic.Int64
+	held   *holding
 	err    error // what Read ended with, if not the end of the input
 
 	read     int64 // bytes walked
@@ -96,8 +95,8 @@ func (z *zstdFrames) take(f []byte) {
 		size := z.size(f)
 		if size > z.window {
 			z.err = overLimit("the zstd window is larger than limits.window")
-		} else if z.held != nil {
-			z.held.Store(max(z.held.Load(), int64(size)+decoderSize))
+		} else {
+			z.err = z.held.grow(int64(size))
 		}
 		z.field, z.want = zstdBlock, 3
 	case zstdBlock:

@@ -179,6 +179,8 @@ func wellFormed(f verify.Fact) error {
 		return errors.New("reason without a problem")
 	case f.Problem != verify.None && f.Unpacked != "":
 		return errors.New("DiffID in spite of a problem")
+	case f.Problem == verify.GivenUp:
+		return errors.New("hashing was given up")
 	case len(f.Reason) > verify.MaxReason:
 		return fmt.Errorf("reason of %d bytes", len(f.Reason))
 	}

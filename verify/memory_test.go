@@ -1,0 +1,44 @@
+package verify_test
+
+import (
+	"bytes"
+	"testing"
+
+	"golang.org/x/sync/semaphore"
+
+	"diffgate/verify"
+	"diffgate/verify/verifytest"
+)
+
+// Windows are taken from a Memory, if there is one, and given back. A blob for
+// which nothing is left is given up, which says nothing about it.
+func TestWindowMemory(t *testing.T) {
+	t.Parallel()
+	large := frame(0, window(23), raw(p1)) // 8 MiB
+	for _, tt := range []struct {
+		is   string
+		blob []byte
+		room int64
+		want verify.Problem
+	}{
+		{"zstd, and there is room for its window", large, 8 << 20, verify.None},
+		{"zstd, and there is less", large, 8<<20 - 1, verify.GivenUp},
+		{"zstd of two frames, of which the second has the larger window", cat(zs(p1), large), 8<<20 - 1, verify.GivenUp},
+		{"zstd of ten frames, one after the other", bytes.Repeat(large, 10), 8 << 20, verify.None},
+		{"bzip2, which always takes the same", verifytest.Bzip2(p1), 4 << 20, verify.None},
+		{"gzip, which has no window to speak of", gz(p1), 0, verify.None},
+	} {
+		room := semaphore.NewWeighted(tt.room)
+		h := verify.NewHasher(verify.Limits{Memory: room})
+		if n, err := h.Write(tt.blob); n != len(tt.blob) || err != nil {
+			t.Fatalf("%s: wrote %d, %v", tt.is, n, err)
+		}
+		fact := h.Sum()
+		if fact.Problem != tt.want || tt.want != verify.None && fact.Final() {
+			t.Errorf("%s: got %q (%s), want %q", tt.is, fact.Problem, fact.Reason, tt.want)
+		}
+		if !room.TryAcquire(tt.room) {
+			t.Errorf("%s: not all was given back", tt.is)
+		}
+	}
+}
