@@ -84,6 +84,7 @@ func testMalformed(t *testing.T, s index.Store) {
 		spoil func(f *verify.Fact)
 	}{
 		{"negative size", func(f *verify.Fact) { f.Size = -1 }},
+		{"given up", func(f *verify.Fact) { f.Problem, f.Unpacked = verify.GivenUp, "" }},
 		{"negative unpacked size", func(f *verify.Fact) { f.UnpackedSize = -1 }},
 		{"negative number of parts", func(f *verify.Fact) { f.Parts = -1 }},
 		{"negative trailing bytes", func(f *verify.Fact) { f.Trailing = -1 }},
