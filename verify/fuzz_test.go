@@ -106,14 +106,11 @@ func FuzzDeflate(f *testing.F) {
 		used := len(data) - in.Len()
 		in.Reset(data)
 		other, otherErr := inflate(stdflate.NewReader(in))
-		if (err == nil) != (otherErr == nil) || !bytes.Equal(content, other) {
-			t.Fatalf("klauspost reads %d bytes, %v; compress/flate %d, %v", len(content), err, len(other), otherErr)
-		}
-		if err != nil {
+		switch n := len(data) - in.Len(); {
+		case err != nil && otherErr != nil:
 			return
-		}
-		if n := len(data) - in.Len(); n != used {
-			t.Fatalf("klauspost takes %d bytes, compress/flate %d", used, n)
+		case err != nil || otherErr != nil || !bytes.Equal(content, other) || n != used:
+			t.Fatalf("klauspost reads %d bytes from %d, %v; compress/flate %d from %d, %v", len(content), used, err, len(other), n, otherErr)
 		}
 		blob := member{Content: content, Deflate: data[:used]}.Bytes()
 		fact, err := verify.Hash(bytes.NewReader(blob), fuzzLimits, 0, time.Time{})

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"strings"
 
 	"diffgate/verify/verifytest"
 )
@@ -26,6 +27,7 @@ var gzipFields = []golden{
 	{"G113", "name and comment in the second member", cat(gz(nil), member{Content: p1, Name: "n", Comment: "c"}.Bytes()), "gzip ambiguous", "P1"},
 	{"G114", "extra field and header checksum in the second member", cat(gz(nil), member{Content: p1, Extra: []byte("x"), HeaderCRC: true}.Bytes()), "gzip ambiguous", "P1 P1 E P1 P1 P1"},
 	{"G115", "a name in each of three members, as gzip writes it", cat(member{Content: p1a, Name: "a"}.Bytes(), member{Content: p1b, Name: "b"}.Bytes(), member{Name: "c"}.Bytes()), "gzip P1 parts=3", "P1"},
+	{"G116", "name of 512 bytes and a comment in the first member", member{Content: p1, Name: strings.Repeat("n", 512), Comment: "c"}.Bytes(), "gzip ambiguous", "E E E P1 P1 P1"},
 }
 
 // upTo returns size bytes of members without content.

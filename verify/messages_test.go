@@ -50,6 +50,8 @@ func TestMessages(t *testing.T) {
 		{verifytest.EmptyBlobs(image(l1, l2)), []string{
 			"diff_id mismatch in layer 1 of 2: config says [1], blob (empty) unpacks to [empty] (the blob is empty: a placeholder was pushed for the layer)"}},
 		{verifytest.Unpadded(image(l1)), []string{"diff_id mismatch in layer 1 of 1: config says [unpadded], blob (1) unpacks to [1] (that is the digest of the tar without its padding)"}},
+		{claims(image(verifytest.GzipLayer(a)), digest.FromBytes(cat(a, make([]byte, 1024))).String()), []string{
+			"diff_id mismatch in layer 1 of 1: config says [ended], blob (open) unpacks to [open] (that is the digest of the tar with padding that the blob lacks)"}},
 		{verifytest.GzipTwice(image(l1)), []string{"diff_id mismatch in layer 1 of 1: config says [1], blob (twice) unpacks to [gz1] (that is what the blob unpacks to when decompressed twice)"}},
 		{asZstd, []string{"diff_id mismatch in layer 1 of 1: config says [zstd1], blob (1) unpacks to [1] (that is the digest of the same layer, compressed otherwise)"}},
 		{claims(image(l1), digest.SHA512.FromBytes(p2).String()), []string{"diff_id mismatch in layer 1 of 1: config says (wide2), blob (1) unpacks to [1]"}},
@@ -124,13 +126,13 @@ func abridge(p3 []byte) *strings.Replacer {
 	var whole, abridged []string
 	for name, blob := range map[string][]byte{
 		"1": p1, "2": p2, "3": p3, "gz1": gz(p1), "xz1": verifytest.XZ(p1), "bz1": verifytest.Bzip2(p1), "zstd1": zs(p1),
-		"empty": nil, "unpadded": bytes.TrimRight(p1, "\x00"),
+		"empty": nil, "unpadded": bytes.TrimRight(p1, "\x00"), "open": a, "ended": cat(a, make([]byte, 1024)),
 	} {
 		whole = append(whole, digest.FromBytes(blob).String(), "["+name+"]")
 	}
 	for name, blob := range map[string][]byte{
 		"1": gz(p1), "2": gz(p2), "xz1": verifytest.XZ(p1), "bz1": verifytest.Bzip2(p1), "twice": gz(gz(p1)), "tar3": p3,
-		"empty": nil, "cut": short(gz(p1), 1), "junk": cat(gz(p1), garbage), "garbage": garbage,
+		"empty": nil, "cut": short(gz(p1), 1), "junk": cat(gz(p1), garbage), "garbage": garbage, "open": gz(a),
 	} {
 		id := digest.FromBytes(blob).String()[:len("sha256:")+12]
 		abridged = append(abridged, "("+id+")", "("+name+")", id, "("+name+")")

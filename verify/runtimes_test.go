@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -30,8 +31,8 @@ func TestRuntimes(t *testing.T) {
 	}{
 		{verify.Gzip, gzipRuntimes, mutateGzip, 800},
 		{verify.Zstd, zstdRuntimes, mutateZstd, 400},
-		{verify.XZ, xzColumns, mutateXZ, 400},
-		{verify.Bzip2, bzip2Columns, mutateBzip2, 400},
+		{verify.XZ, xzColumns, mutateXZ, 1000},
+		{verify.Bzip2, bzip2Columns, mutateBzip2, 300},
 	} {
 		t.Run(test.encoding.String(), func(t *testing.T) {
 			t.Parallel()
@@ -41,8 +42,11 @@ func TestRuntimes(t *testing.T) {
 				}
 			}
 			tally := map[string]int{}
-			first := number64(t, "DIFFGATE_MUTANT", 0)
-			for n := first; n < first+number64(t, "DIFFGATE_MUTANTS", test.count); n++ {
+			if raceEnabled {
+				test.count /= 4 // what is raced here runs in other tests as well
+			}
+			first, count := environ(t, "DIFFGATE_MUTANT", 0), environ(t, "DIFFGATE_MUTANTS", test.count)
+			for n := first; n < first+count; n++ {
 				blob := test.mutate(rand.New(rand.NewPCG(uint64(n), 0)))
 				f := hash(blob)
 				if f.Encoding != test.encoding {
@@ -61,7 +65,9 @@ func TestRuntimes(t *testing.T) {
 	}
 }
 
-func number64(t *testing.T, variable string, otherwise int) int {
+// environ returns the number in a variable of the environment, if it is set.
+func environ(t *testing.T, variable string, otherwise int) int {
+	t.Helper()
 	text := os.Getenv(variable)
 	if text == "" {
 		return otherwise
@@ -102,6 +108,9 @@ func judgeMutant(f verify.Fact, all []reading) (said, wrong string) {
 	contents := map[digest.Digest]bool{}
 	refused := ""
 	for _, r := range all {
+		if r.err != nil && r.by.aside {
+			continue
+		}
 		if r.err != nil {
 			refused = fmt.Sprintf("%s refuses it: %v", r.by.name, r.err)
 			continue
@@ -125,6 +134,7 @@ func judgeMutant(f verify.Fact, all []reading) (said, wrong string) {
 	case wrong != "":
 	case f.Problem == verify.None && f.Quirks == 0 && refused != "":
 		wrong = "we accept it without a quirk and " + refused
+	case strings.Contains(f.Reason, "optional field"): // refused wherever igzip's buffer ends
 	case (f.Problem == verify.Corrupt || f.Problem == verify.Ambiguous) && len(contents) == 1 && refused == "":
 		wrong = "we refuse it and all read the same"
 	}

@@ -16,9 +16,11 @@ import (
 )
 
 // gzipRuntimes are gzipColumns without gzip(1), which no runtime uses, and with
-// the second way to read from those that have one.
-var gzipRuntimes = append(gzipColumns[:len(gzipColumns)-1:len(gzipColumns)-1],
-	column{name: "klauspost WriteTo", decode: func(w io.Writer, r io.Reader) error {
+// the second way to read from those that have one. pgzip has smaller buffers
+// here, for many small blobs.
+var gzipRuntimes = []column{
+	gzipColumns[0], gzipColumns[1], gzipColumns[3], gzipColumns[4],
+	{name: "klauspost WriteTo", decode: func(w io.Writer, r io.Reader) error {
 		z, err := gzip.NewReader(r)
 		if err != nil {
 			return err
@@ -26,7 +28,15 @@ var gzipRuntimes = append(gzipColumns[:len(gzipColumns)-1:len(gzipColumns)-1],
 		_, err = z.WriteTo(w)
 		return err
 	}},
-	column{name: "pgzip WriteTo", decode: func(w io.Writer, r io.Reader) error {
+	{name: "pgzip", decode: func(w io.Writer, r io.Reader) error {
+		z, err := pgzip.NewReaderN(r, 64<<10, 4)
+		if err != nil {
+			return err
+		}
+		defer z.Close()
+		return copyReads(w, z)
+	}},
+	{name: "pgzip WriteTo", decode: func(w io.Writer, r io.Reader) error {
 		z, err := pgzip.NewReaderN(r, 1000, 4)
 		if err != nil {
 			return err
@@ -35,7 +45,7 @@ var gzipRuntimes = append(gzipColumns[:len(gzipColumns)-1:len(gzipColumns)-1],
 		_, err = z.WriteTo(w)
 		return err
 	}},
-)
+}
 
 // mutateGzip returns some gzip members and other things in a row, of which
 // some are damaged.

@@ -87,7 +87,11 @@ func randomFrame(r *rand.Rand) []byte {
 	}
 	var header []byte
 	if descriptor&0x20 == 0 {
-		header = append(header, byte((r.UintN(19)+1)<<3|r.UintN(8)))
+		log := 1 + r.UintN(8) // of the window, less ten
+		if oneIn(r, 20) {
+			log = 1 + r.UintN(19)
+		}
+		header = append(header, byte(log<<3|r.UintN(8)))
 	}
 	header = append(header, make([]byte, [...]int{0, 1, 2, 4}[descriptor&3])...)
 	switch descriptor >> 6 {

@@ -13,6 +13,8 @@ import (
 const (
 	stargzTOC  = "containerd.io/snapshot/stargz/toc.digest"
 	chunkedTOC = "io.github.containers.zstd-chunked.manifest-checksum"
+	// chunkedTOC2 is another name of that.
+	chunkedTOC2 = "io.containers.zstd-chunked.manifest-checksum"
 )
 
 // encodingCases returns layers in encodings and under media types that go with
@@ -28,10 +30,12 @@ func encodingCases() []Case {
 		{"E17a", "zstd:chunked ends with its table of contents in a skippable frame", NewImage(chunkedLayer), Accept, verify.Match, nil},
 		{"E17b", "zstd of an empty frame and a full one is one content", zstdTyped(ZstdFrames(nil, motd), motd), Accept, verify.Match, nil},
 		{"E17c", "zstd of two frames is the content of both: the diff_id of the first is false", zstdTyped(ZstdFrames(motd, issue), motd), Reject, verify.Mismatch, found("0: diff_id_mismatch")},
+		{"E17d", "zstd:chunked has two names for its table of contents, and both are of one kind", NewImage(annotated(typed(ocispec.MediaTypeImageLayerZstd, chunked, motd), chunkedTOC, chunkedTOC2)), Accept, verify.Match, nil},
 		{"E19a", "eStargz is gzip of many members with a footer of no content", NewImage(annotated(typed(ocispec.MediaTypeImageLayerGzip, eStargz, motd), stargzTOC)), Accept, verify.Match, nil},
 		{"E19b", "a table of contents is a claim that only lazy pullers look at: the diff_id is judged as ever", WrongDigit(NewImage(annotated(layer1, stargzTOC))), Reject, verify.Mismatch, found("0: diff_id_mismatch")},
 		{"E19c", "a layer with both kinds of table of contents is refused by podman", NewImage(annotated(layer1, stargzTOC, chunkedTOC)), Warn, verify.Match, found("0: not_portable")},
 		{"E19d", "gzip of two members is the content of both: the diff_id of the first is false", gzipTyped(GzipMembers(motd, issue), motd), Reject, verify.Mismatch, found("0: diff_id_mismatch")},
+		{"E19e", "a layer with a table of eStargz and one of zstd:chunked by its other name has both kinds", NewImage(annotated(layer1, stargzTOC, chunkedTOC2)), Warn, verify.Match, found("0: not_portable")},
 		{"E21a", "gzip with a wrong length in its trailer is refused by all", gzipTyped(Member{Content: motd, WrongSize: true}.Bytes(), motd), Reject, verify.Mismatch, found("0: layer_corrupt")},
 		{"E21b", "a zlib stream under a type for tar is no tar, though its digest is the diff_id", NewImage(TarLayer(zlibStream(motd))), Reject, verify.Mismatch, found("0: layer_corrupt")},
 		{"E21c", "text under a type for tar is no tar, though its digest is the diff_id", NewImage(TarLayer([]byte("hello\n"))).Docker(), Reject, verify.Mismatch, found("0: layer_corrupt")},
