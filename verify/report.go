@@ -35,7 +35,7 @@ type Cause string
 const (
 	CauseCompressedDigest Cause = "compressed_digest" // the digest of the stored blob
 	CauseReversed         Cause = "reversed"          // the ids stand in reverse order
-	CauseOtherLayer       Cause = "other_layer"       // the id of another layer of the image
+	CauseOtherLayer       Cause = "other_layer"       // the id, or the blob, of another layer of the image
 	CauseEmptyString      Cause = "empty_string"      // the digest of nothing
 	CauseUncompressedTwin Cause = "uncompressed_twin" // the blob is another layer, uncompressed
 	CauseEmptyBlob        Cause = "empty_blob"        // the blob holds nothing
