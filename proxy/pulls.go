@@ -13,8 +13,11 @@ import (
 // pullGate judges images that are read, if Config.Pulls says so: those that
 // were pushed round the proxy, or before it existed. An image index passes; its
 // children are judged when they are read.
+//
+// A HEAD is answered as a GET would be: docker, for one, makes no other request
+// for a manifest that it has.
 func pullGate(x *exchange) error {
-	if x.p.cfg.Pulls == Off || x.r.Method != http.MethodGet {
+	if x.p.cfg.Pulls == Off || x.r.Method == http.MethodOptions {
 		return x.forward(nil)
 	}
 	// What is judged must be the manifest, and all of it.
@@ -24,8 +27,26 @@ func pullGate(x *exchange) error {
 		if res.StatusCode != http.StatusOK || verify.KindOf(res.Header.Get("Content-Type")) == verify.IndexKind {
 			return nil
 		}
+		if x.r.Method == http.MethodHead {
+			return x.judgeHead(res)
+		}
 		return x.judgePull(res)
 	})
+}
+
+// judgeHead judges a manifest that only its digest is told of.
+func (x *exchange) judgeHead(res *http.Response) error {
+	m := manifest{digest: digest.Digest(res.Header.Get("Docker-Content-Digest")), contentType: res.Header.Get("Content-Type")}
+	report, known := x.known(m)
+	var err error
+	if !known {
+		if m, err = x.repository().manifest(x.r.Context(), x.rt.reference); err == nil {
+			report, err = x.judgeStored(m)
+		}
+	}
+	warnings, err := judging{x, m, x.p.cfg.Pulls, "pull", x.refusePull}.decide(report, err)
+	setWarnings(res.Header, warnings)
+	return err
 }
 
 // judgePull reads the manifest of an answer and puts it back, or returns the

@@ -185,16 +185,34 @@ func TestPullsThatAreTooLarge(t *testing.T) {
 	}
 }
 
-// HEAD asks whether a manifest is there, not whether it is true.
-func TestHeadOfALie(t *testing.T) {
+// A HEAD is answered as a GET is, before and after the verdict is remembered.
+func TestPullsByHead(t *testing.T) {
 	t.Parallel()
 	reg := newRegistry(t)
-	img := verifytest.WrongDigit(verifytest.Honest(1))
-	want(t, http.StatusCreated, pushImage(t, reg.URL, "app", "lie", img))
-	p := newProxy(t, reg.URL, judgingPulls(proxy.Enforce))
-	got := do(t, http.MethodHead, p.URL+"/v2/app/manifests/lie", nil, "Accept", ocispec.MediaTypeImageManifest)
-	if got.Status != http.StatusOK || got.Header.Get("Docker-Content-Digest") != img.Digest().String() {
-		t.Errorf("got %d %v", got.Status, got.Header)
+	honest := verifytest.Honest(1)
+	lie := verifytest.WrongDigit(honest)
+	want(t, http.StatusCreated, pushImage(t, reg.URL, "app", "honest", honest))
+	want(t, http.StatusCreated, pushImage(t, reg.URL, "app", "lie", lie))
+	for _, tt := range []struct {
+		pulls   proxy.Mode
+		tag     string
+		status  int
+		warning bool
+	}{
+		{proxy.Enforce, "honest", 200, false},
+		{proxy.Enforce, "lie", 403, false},
+		{proxy.Audit, "lie", 200, true},
+		{proxy.Enforce, "none", 404, false},
+	} {
+		p := newProxy(t, reg.URL, judgingPulls(tt.pulls))
+		for range 2 {
+			got := do(t, http.MethodHead, p.URL+"/v2/app/manifests/"+tt.tag, nil, "Accept", ocispec.MediaTypeImageManifest)
+			if got.Status != tt.status || (len(got.Header.Values("Warning")) > 0) != tt.warning || len(got.Body) > 0 {
+				t.Errorf("%s, %s: got %d %v, want %d", tt.pulls, tt.tag, got.Status, got.Header, tt.status)
+			}
+			dgst := map[string]digest.Digest{"honest": honest.Digest(), "lie": lie.Digest()}[tt.tag]
+			eventually(t, func() bool { _, err := p.Index.Judgement(t.Context(), dgst); return err == nil || dgst == "" })
+		}
 	}
 }
 
