@@ -77,6 +77,11 @@ func (e *upstreamError) Error() string {
 	return fmt.Sprintf("the upstream answered %d %s", e.status, http.StatusText(e.status))
 }
 
+// Is makes the lack of a right known to package verify.
+func (e *upstreamError) Is(target error) bool {
+	return target == verify.ErrForbidden && (e.status == http.StatusUnauthorized || e.status == http.StatusForbidden)
+}
+
 // errAnswer marks an answer of the upstream that is of no use to anybody.
 var errAnswer = errors.New("the upstream answered")
 

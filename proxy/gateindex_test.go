@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -201,4 +202,79 @@ func TestLookOnce(t *testing.T) {
 	if reads != 1 {
 		t.Errorf("the layer was read %d times, want once", reads)
 	}
+}
+
+// The report on a refused image index is for those who can read the manifests
+// that it is about.
+func TestReportOfARefusedImageIndex(t *testing.T) {
+	t.Parallel()
+	d, reg := newDetour(t)
+	lie := verifytest.WrongDigit(verifytest.Honest(1))
+	want(t, http.StatusCreated, pushImage(t, reg.URL, "app", lie.Digest().String(), lie))
+	p := newProxy(t, reg.URL, nil)
+	refused := want(t, http.StatusBadRequest, putManifest(t, p.URL, "app", "1.4", ocispec.MediaTypeImageIndex, imageIndex(t, lie)))
+	link := p.URL + refused.errors(t)[0].detail(t).Report
+	want(t, http.StatusOK, get(t, link))
+	d.answerWith(func(w http.ResponseWriter, r *http.Request) bool { // as a registry hides what is not for one
+		if r.Header.Get("Authorization") != "Basic bob" {
+			return false
+		}
+		w.WriteHeader(http.StatusNotFound)
+		return true
+	})
+	want(t, http.StatusNotFound, get(t, link, "Authorization", "Basic bob"))
+	want(t, http.StatusOK, get(t, link))
+}
+
+// A client that may push and not read can push an image index of what is there.
+func TestImageIndexWithoutTheRightToRead(t *testing.T) {
+	t.Parallel()
+	d, reg := newDetour(t)
+	img := verifytest.Honest(1)
+	want(t, http.StatusCreated, pushImage(t, reg.URL, "app", img.Digest().String(), img))
+	p := newProxy(t, reg.URL, nil)
+	d.answerWith(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			return false
+		}
+		w.WriteHeader(http.StatusForbidden)
+		return true
+	})
+	got := want(t, http.StatusCreated, putManifest(t, p.URL, "app", "1.4", ocispec.MediaTypeImageIndex, imageIndex(t, img)))
+	if lines := got.Header.Values("Warning"); len(lines) != 1 || !strings.Contains(lines[0], "may not be read in your name") {
+		t.Errorf("got the warnings %q", lines)
+	}
+}
+
+// A pull that waits for a layer to be fetched does not keep others from pushing:
+// of the memory for manifests it holds what its own takes.
+func TestPullsHoldNoMemory(t *testing.T) {
+	t.Parallel()
+	d, reg := newDetour(t)
+	img := verifytest.Honest(1)
+	want(t, http.StatusCreated, pushImage(t, reg.URL, "app", "1.4", img))
+	mediaType, body := img.Manifest()
+	goOn := make(chan struct{})
+	d.answerWith(func(w http.ResponseWriter, r *http.Request) bool {
+		switch {
+		case isBlobGet(r, img.Layers[0].Digest()):
+			<-goOn
+		case r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/manifests/"):
+			w.Header().Set("Content-Type", mediaType)
+			w.WriteHeader(http.StatusOK)
+			_ = http.NewResponseController(w).Flush() // so that its length is not known; a client that is gone is no matter
+			_, _ = w.Write(body)
+			return true
+		}
+		return false
+	})
+	p := newProxy(t, reg.URL, judgingPulls(proxy.Enforce))
+	var pulls sync.WaitGroup
+	for range 100 { // times 4 MiB is more than there is
+		pulls.Go(func() { want(t, http.StatusOK, getManifest(t, p.URL, "app", "1.4")) })
+	}
+	eventually(t, func() bool { return p.metric(t, "diffid_http_requests_in_flight") >= 100 })
+	want(t, http.StatusCreated, pushImage(t, p.URL, "other", "1.4", verifytest.NewImage(verifytest.TarLayer(verifytest.Tar("b", "2")))))
+	close(goOn)
+	pulls.Wait()
 }

@@ -41,7 +41,10 @@ func (x *exchange) remember(m manifest, r verify.Report) {
 		x.p.ledger.remember(j)
 	}
 	for _, c := range r.Children {
-		x.remember(manifest{digest: c.Descriptor.Digest, contentType: c.MediaType}, c.Report)
+		if c.Judgement != nil {
+			c.Judgement.JudgedAt = now
+			x.p.ledger.remember(*c.Judgement)
+		}
 	}
 }
 

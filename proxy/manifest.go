@@ -60,6 +60,10 @@ func (x *exchange) readManifest() (body []byte, release func(), err error) {
 	default:
 		_ = rc.SetReadDeadline(time.Time{}) // as above
 		x.bodyRead = true
+		if rest := size - int64(len(body)); rest > 0 { // layers may have to be fetched now
+			x.p.manifests.Release(rest)
+			size -= rest
+		}
 		err = x.checkReference(body)
 	}
 	if err != nil {

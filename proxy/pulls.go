@@ -2,8 +2,10 @@ package proxy
 
 import (
 	"bytes"
+	"encoding/json"
 	"io"
 	"net/http"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 
@@ -60,9 +62,17 @@ func (x *exchange) judgePull(res *http.Response) error {
 	if err := x.p.manifests.Acquire(ctx, size); err != nil {
 		return err
 	}
-	defer x.p.manifests.Release(size)
+	defer func() { x.p.manifests.Release(size) }()
 	body, err := x.p.readManifestBody(res.Body)
-	m := manifest{digest: digest.FromBytes(body), contentType: res.Header.Get("Content-Type"), body: body}
+	if rest := size - int64(len(body)); rest > 0 { // layers may have to be fetched now
+		x.p.manifests.Release(rest)
+		size -= rest
+	}
+	m := manifest{digest: digest.FromBytes(body), contentType: typeOf(res, body), body: body}
+	if verify.KindOf(m.contentType) == verify.UnknownKind {
+		res.Body = putBack{io.MultiReader(bytes.NewReader(body), res.Body), res.Body}
+		return nil // nobody reads an image in it
+	}
 	var report verify.Report
 	if err == nil {
 		report, err = x.judgeStored(m)
@@ -86,7 +96,19 @@ func (x *exchange) judgeStored(m manifest) (verify.Report, error) {
 	if err == nil {
 		x.remember(m, report)
 	}
+	// What is gone the client will find out, and cannot mend.
+	report.Findings = slices.DeleteFunc(report.Findings, func(f verify.Finding) bool { return f.Reason == verify.ReasonBlobUnknown })
 	return report, err
+}
+
+// typeOf returns the media type of a manifest. Some registries serve all as JSON.
+func typeOf(res *http.Response, body []byte) string {
+	served := res.Header.Get("Content-Type")
+	var says struct{ MediaType string }
+	if verify.KindOf(served) == verify.UnknownKind && json.Unmarshal(body, &says) == nil && says.MediaType != "" {
+		return says.MediaType
+	}
+	return served
 }
 
 // putBack is a body of which the begin was read.

@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"slices"
+
 	"github.com/opencontainers/go-digest"
 
 	"diffgate/verify"
@@ -24,4 +26,16 @@ type refusal struct {
 type refusalKey struct {
 	repo     string
 	manifest digest.Digest
+}
+
+// abridged returns a report that is fit to be kept: of an image with more layers
+// than anybody mounts, or of very many findings, not all.
+func abridged(r verify.Report) verify.Report {
+	const most = 128
+	if len(r.Layers) > most {
+		r.Layers = nil
+	}
+	r.Findings = slices.Clone(r.Findings[:min(len(r.Findings), most)])
+	r.Children = slices.Clone(r.Children[:min(len(r.Children), most)])
+	return r
 }

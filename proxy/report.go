@@ -71,7 +71,7 @@ func newImageReport(name, reference string, m manifest, r verify.Report, policy 
 		out.Layers = append(out.Layers, newLayerReport(i, l))
 	}
 	for _, c := range r.Children {
-		out.Manifests = append(out.Manifests, childReport{Digest: c.Descriptor.Digest, Platform: platform(c.Descriptor.Platform), Verdict: c.Report.Verdict})
+		out.Manifests = append(out.Manifests, childReport{Digest: c.Descriptor.Digest, Platform: platform(c.Descriptor.Platform), Verdict: c.Verdict})
 	}
 	return out
 }
@@ -128,6 +128,26 @@ func (x *exchange) report() error {
 	return nil
 }
 
+// mayKnow asks the upstream whether the caller may have the report on a manifest
+// that it does not have: its config, and the manifests that a finding is about,
+// are what he must be able to read.
+func (x *exchange) mayKnow(r verify.Report) error {
+	ctx, repo := x.r.Context(), x.repository()
+	if r.Config != "" {
+		return x.p.upstream.has(ctx, repo.caller, repo.name, r.Config)
+	}
+	asked := map[digest.Digest]bool{"": true}
+	for _, f := range r.Findings {
+		if !asked[f.Manifest] {
+			asked[f.Manifest] = true
+			if err := repo.holds(ctx, f.Manifest); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 func unknownManifest() error {
 	e := errRefused(http.StatusNotFound, errcode.ErrorCodeManifestUnknown, "no such manifest in the repository, nor one refused lately")
 	e.header = http.Header{"Cache-Control": {"no-store"}}
@@ -135,8 +155,7 @@ func unknownManifest() error {
 }
 
 // refusedReport answers for a manifest that the gate refused and the registry
-// therefore does not have. Who may read its config may know; when it names
-// none, nothing is told but what the manifest itself says.
+// therefore does not have.
 func (x *exchange) refusedReport(contentType string) error {
 	dgst, err := digest.Parse(x.rt.reference)
 	if err != nil {
@@ -146,9 +165,7 @@ func (x *exchange) refusedReport(contentType string) error {
 	if !ok {
 		return unknownManifest()
 	}
-	if old.report.Config != "" {
-		err = x.p.upstream.has(x.r.Context(), x.caller(), x.rt.name, old.report.Config)
-	}
+	err = x.mayKnow(old.report)
 	switch {
 	case errors.Is(err, verify.ErrNotFound):
 		return unknownManifest()

@@ -124,15 +124,6 @@ func (r pushed) Config(ctx context.Context, desc ocispec.Descriptor) ([]byte, er
 	return data, err
 }
 
-// Judgement implements verify.Manifests. Of a clean manifest there is nothing to
-// tell, here or elsewhere.
-func (r pushed) Judgement(ctx context.Context, manifest digest.Digest) (verify.Judgement, error) {
-	if j, err := r.p.cfg.Index.Judgement(ctx, manifest); err != nil || j.Clean() {
-		return j, err
-	}
-	return r.repository.Judgement(ctx, manifest)
-}
-
 // Fact implements verify.Blobs.
 func (r pushed) Fact(ctx context.Context, desc ocispec.Descriptor) (verify.Fact, error) {
 	if err := r.held(ctx, desc); err != nil {

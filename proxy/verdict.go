@@ -18,7 +18,7 @@ const maxErrors = 8
 // refusePush is the answer to a push of a false image. It is kept for those who
 // follow its link.
 func (x *exchange) refusePush(m manifest, report verify.Report) error {
-	x.p.refused.Add(refusalKey{x.rt.name, m.digest}, refusal{m.contentType, report})
+	x.p.refused.Add(refusalKey{x.rt.name, m.digest}, refusal{m.contentType, abridged(report)})
 	bad := x.p.cfg.Policy.Rejections(report.Findings)
 	switch {
 	case bad[0].Reason == verify.ReasonBlobUnknown:

@@ -50,14 +50,14 @@ func (s stories) tell(f *Finding) (Cause, string) {
 		return CauseReversed, "the diff_ids are in reverse order"
 	case isOfNothing(f.Claimed):
 		return CauseEmptyString, "that is the digest of nothing"
+	case isOther:
+		return CauseOtherLayer, fmt.Sprintf("that is the diff_id of %s", s.at(other))
 	case isOfNothing(l.DiffID), l.DiffID == emptyTarDiffID:
 		return CauseEmptyBlob, "the blob is empty: a placeholder was pushed for the layer"
 	case hasTwin && l.Fact.Encoding == Identity:
 		return CauseUncompressedTwin, fmt.Sprintf("the blob is %s, uncompressed", s.at(twin))
 	case hasTwin:
 		return CauseOtherLayer, fmt.Sprintf("the blob is %s", s.at(twin))
-	case isOther:
-		return CauseOtherLayer, fmt.Sprintf("that is the diff_id of %s", s.at(other))
 	}
 	return s.look(f)
 }
@@ -77,8 +77,6 @@ func (s stories) look(f *Finding) (Cause, string) {
 		return CauseUnpaddedTar, "that is the digest of the tar with padding that the blob lacks"
 	case e.Look != nil && e.Look.Content.Encoding != Identity && DiffID(e.Look.Content.Unpacked) == f.Claimed:
 		return CauseRecompressed, "that is what the blob unpacks to when decompressed twice"
-	case e.Other != nil && DiffID(e.Other.Unpacked) == f.Actual:
-		return CauseRecompressed, "that is the digest of the same layer, compressed otherwise"
 	}
 	return "", ""
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -13,6 +12,9 @@ import (
 // ErrNotFound is returned by a Repository that does not hold what it is asked
 // for.
 var ErrNotFound = errors.New("not found")
+
+// ErrForbidden is returned by a Repository in whose name this may not be read.
+var ErrForbidden = errors.New("not allowed to read")
 
 // Blobs is what a check needs of the repository that an image is in. Its
 // methods may be called at the same time.
@@ -33,10 +35,11 @@ type Blobs interface {
 type Manifests interface {
 	// Manifest returns the bytes of a manifest, after checking their digest,
 	// and the media type that the repository serves it with. It returns
-	// ErrNotFound when the repository does not hold it.
+	// ErrNotFound when the repository does not hold it, and ErrForbidden when
+	// it may not be read.
 	Manifest(ctx context.Context, desc ocispec.Descriptor) (mediaType string, body []byte, err error)
 	// Judgement returns what was found about a manifest before, or ErrUnknown.
-	// Any other error is taken for that, too.
+	// It returns the errors of Manifest for one that is not there.
 	Judgement(ctx context.Context, manifest digest.Digest) (Judgement, error)
 }
 
@@ -59,7 +62,7 @@ func Check(ctx context.Context, repo Repository, contentType string, body []byte
 	}
 	switch m.Kind {
 	case IndexKind:
-		c := indexCheck{repo: repo}
+		c := indexCheck{repo: repo, judged: map[digest.Digest]ChildReport{}}
 		return c.check(ctx, m, 1)
 	case Schema1Kind:
 		return schema1(m), nil
@@ -81,7 +84,7 @@ const maxLayers = 1000
 
 func checkImage(ctx context.Context, blobs Blobs, m Manifest) (Report, error) {
 	if !m.MayBeImage() {
-		return Judge(m, Config{}, make([]Evidence, len(m.Layers))), nil
+		return noImage(m), nil
 	}
 	body, err := config(ctx, blobs, m.Config)
 	if errors.Is(err, ErrNotFound) {
@@ -92,27 +95,21 @@ func checkImage(ctx context.Context, blobs Blobs, m Manifest) (Report, error) {
 		return claimReport(m, fmt.Errorf("read config %s: %w", m.Config.Digest, err))
 	}
 	c, err := ParseConfig(body)
-	if err != nil {
+	switch {
+	case err != nil:
 		return configReport(m, c, err)
+	case m.configOfAny() && !c.HasRootFS:
+		return noImage(m), nil
 	}
 	if n := differentLayers(m.Layers); n > maxLayers {
 		return finding(m, Finding{Severity: Undecided, Reason: ReasonUnverifiable, Layer: -1,
 			Message: fmt.Sprintf("unverifiable image: it has %d different layers, and more than %d are not looked at", n, maxLayers)}), nil
 	}
-	e, missing, err := gather(ctx, blobs, m.Layers)
+	r, missing, err := compare(ctx, blobs, m, c)
 	if err != nil {
 		return Report{}, err
 	}
-	r := Judge(m, c, e)
-	looked, gone, err := lookCloser(ctx, blobs, r, e)
-	if err != nil {
-		return Report{}, err
-	}
-	missing = append(missing, gone...)
-	if looked {
-		r = Judge(m, c, e)
-	}
-	if len(body) != int(m.Config.Size) {
+	if len(body) != int(m.Config.Size) && r.Verdict != NotAnImage {
 		r.Findings = append(r.Findings, Finding{Severity: Portable, Reason: ReasonNotPortable, Layer: -1, Digest: m.Config.Digest, Runtimes: []Runtime{Containerd, Podman},
 			Message: fmt.Sprintf("the config has %d bytes and its descriptor says %d: containerd and podman refuse it", len(body), m.Config.Size)})
 	}
@@ -123,6 +120,27 @@ func checkImage(ctx context.Context, blobs Blobs, m Manifest) (Report, error) {
 	}
 	return r, nil
 }
+
+// compare judges the claims of a config by the facts about the layers. missing
+// are the layers that the repository should hold and does not.
+func compare(ctx context.Context, blobs Blobs, m Manifest, c Config) (r Report, missing []int, err error) {
+	e, missing, err := gather(ctx, blobs, m.Layers)
+	if err != nil {
+		return r, nil, err
+	}
+	r = Judge(m, c, e)
+	looked, gone, err := lookCloser(ctx, blobs, r, e)
+	if err != nil {
+		return r, nil, err
+	}
+	if looked {
+		r = Judge(m, c, e)
+	}
+	return r, append(missing, gone...), nil
+}
+
+// noImage is the report on what no runtime runs.
+func noImage(m Manifest) Report { return Judge(m, Config{}, make([]Evidence, len(m.Layers))) }
 
 // config returns the bytes of a config. Those that the manifest has in itself
 // are right: ParseManifest compared them with the digest.
@@ -145,8 +163,8 @@ func differentLayers(layers []ocispec.Descriptor) int {
 // may use for anything, bytes that are no config belong to no image.
 func configReport(m Manifest, c Config, err error) (Report, error) {
 	var claim *ClaimError
-	if errors.As(err, &claim) && claim.Reason == ReasonConfigInvalid && !c.HasRootFS && slices.Contains(legacyConfigTypes, m.Config.MediaType) {
-		return Judge(m, Config{}, make([]Evidence, len(m.Layers))), nil
+	if errors.As(err, &claim) && claim.Reason == ReasonConfigInvalid && !c.HasRootFS && m.configOfAny() {
+		return noImage(m), nil
 	}
 	return claimReport(m, err)
 }

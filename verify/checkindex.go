@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 const (
-	maxNesting  = 4   // image indexes in image indexes
-	maxChildren = 500 // manifests under one image index, however nested
+	maxNesting  = 4      // image indexes in image indexes
+	maxChildren = 500    // different manifests under one image index, however nested
+	maxBeneath  = 50_000 // layers of all of them
 )
 
 // An indexCheck judges the manifests that an image index names. Most were
@@ -20,28 +22,25 @@ const (
 // repository does not hold (OCI distribution specification, "Pushing
 // Manifests"): about those nothing is said.
 type indexCheck struct {
-	repo     Repository
-	children int // so far
+	repo   Repository
+	judged map[digest.Digest]ChildReport // each manifest once, by its digest
+	layers int                           // of them
+	over   bool                          // a limit was met: nothing more is looked at
 }
 
 func (c *indexCheck) check(ctx context.Context, m Manifest, depth int) (Report, error) {
-	if c.children += len(m.Manifests); depth > maxNesting || c.children > maxChildren {
-		r := finding(m, Finding{Severity: Undecided, Reason: ReasonUnverifiable, Layer: -1,
-			Message: fmt.Sprintf("unverifiable image index: more than %d manifests or %d image indexes deep are not looked at", maxChildren, maxNesting)})
-		for _, d := range m.Manifests {
-			r.Children = append(r.Children, ChildReport{Descriptor: d, Report: Report{Verdict: Unverified}})
-		}
-		return r, nil
-	}
 	r := Report{Verdict: NotAnImage}
 	for i, d := range m.Manifests {
-		child, err := c.child(ctx, d, depth)
+		child, err := c.once(ctx, d, depth)
 		if err != nil {
 			return Report{}, fmt.Errorf("read manifest %d of %d (%s): %w", i+1, len(m.Manifests), d.Digest, err)
 		}
 		r.Children = append(r.Children, child)
-		r.Verdict = graver(r.Verdict, child.Report.Verdict)
-		for _, f := range child.Report.Findings {
+		r.Verdict = graver(r.Verdict, child.Verdict)
+		for _, f := range child.Findings {
+			if len(r.Findings) == maxChildren { // nobody reads more
+				break
+			}
 			if f.Manifest == "" {
 				f.Manifest = d.Digest
 			}
@@ -49,42 +48,81 @@ func (c *indexCheck) check(ctx context.Context, m Manifest, depth int) (Report, 
 			r.Findings = append(r.Findings, f)
 		}
 	}
+	if c.over && depth == 1 {
+		r.Verdict = graver(r.Verdict, Unverifiable)
+		r.Findings = append(r.Findings, Finding{Severity: Undecided, Reason: ReasonUnverifiable, Layer: -1, Message: fmt.Sprintf(
+			"unverifiable image index: more than %d manifests, %d layers or %d image indexes deep are not looked at", maxChildren, maxBeneath, maxNesting)})
+	}
 	return r, nil
+}
+
+// once judges a manifest that may be named many times.
+func (c *indexCheck) once(ctx context.Context, d ocispec.Descriptor, depth int) (ChildReport, error) {
+	child, known := c.judged[d.Digest]
+	if known && baseType(child.Descriptor.MediaType) == baseType(d.MediaType) {
+		child.Descriptor = d // whose platform may be another
+		return child, nil
+	}
+	if c.over = c.over || len(c.judged) == maxChildren || depth > maxNesting || c.layers > maxBeneath; c.over {
+		return ChildReport{Descriptor: d, Verdict: Unverified}, nil
+	}
+	child, err := c.child(ctx, d, depth)
+	c.judged[d.Digest] = child
+	return child, err
 }
 
 func (c *indexCheck) child(ctx context.Context, d ocispec.Descriptor, depth int) (ChildReport, error) {
 	child := ChildReport{Descriptor: d}
-	if j, err := c.repo.Judgement(ctx, d.Digest); err == nil && j.Valid(d.MediaType) {
-		child.MediaType = j.MediaType
-		child.Report = Report{Verdict: j.Verdict, Config: j.Config, Findings: j.Findings}
+	j, err := c.repo.Judgement(ctx, d.Digest)
+	if err == nil && j.Valid(d.MediaType) {
+		child.MediaType, child.Verdict, child.Findings = j.MediaType, j.Verdict, j.Findings
 		return child, nil
 	}
-	mediaType, body, err := c.repo.Manifest(ctx, d)
-	if errors.Is(err, ErrNotFound) {
-		child.Report.Verdict = Unverified
-		return child, nil
+	var mediaType string
+	var body []byte
+	if !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrForbidden) {
+		mediaType, body, err = c.repo.Manifest(ctx, d)
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrNotFound):
+		child.Verdict = Unverified
+		return child, nil
+	case errors.Is(err, ErrForbidden):
+		child.Verdict = Unverified
+		child.Findings = []Finding{{Severity: Undecided, Reason: ReasonUnverifiable, Layer: -1, Message: "unverifiable manifest: it may not be read in your name"}}
+		return child, nil
+	case err != nil:
 		return child, err
 	}
+	if KindOf(mediaType) == UnknownKind { // a registry that does not keep types
+		mediaType = d.MediaType
+	}
 	child.MediaType = baseType(mediaType)
-	m, err := ParseManifest(mediaType, body)
-	switch {
-	case err != nil:
-		child.Report, err = claimReport(m, err)
-	case KindOf(d.MediaType) != m.Kind:
-		child.Report = finding(m, Finding{Reason: ReasonManifestAmbiguous, Layer: -1, Message: fmt.Sprintf(
-			"the manifest is ambiguous: the image index says that it is %+q, and it is %q", clip(d.MediaType), child.MediaType)})
-	case m.Kind == ImageKind:
-		child.Report, err = checkImage(ctx, c.repo, m)
-	case m.Kind == IndexKind:
-		child.Report, err = c.check(ctx, m, depth+1)
-	case m.Kind == Schema1Kind:
-		child.Report = schema1(m)
-	default:
-		child.Report.Verdict = NotAnImage
+	r, err := c.report(ctx, d, mediaType, body, depth)
+	child.Verdict, child.Findings = r.Verdict, gravest(r.Findings)
+	if j, ok := r.Judgement(d.Digest, mediaType); ok {
+		child.Judgement = &j
 	}
 	return child, err
+}
+
+func (c *indexCheck) report(ctx context.Context, d ocispec.Descriptor, mediaType string, body []byte, depth int) (Report, error) {
+	m, err := ParseManifest(mediaType, body)
+	c.layers += len(m.Layers)
+	switch {
+	case err != nil:
+		return claimReport(m, err)
+	case KindOf(d.MediaType) != m.Kind:
+		return finding(m, Finding{Reason: ReasonManifestAmbiguous, Layer: -1, Message: fmt.Sprintf(
+			"the manifest is ambiguous: the image index says that it is %+q, and it is %q", clip(d.MediaType), baseType(mediaType))}), nil
+	case m.Kind == ImageKind:
+		return checkImage(ctx, c.repo, m)
+	case m.Kind == IndexKind:
+		return c.check(ctx, m, depth+1)
+	case m.Kind == Schema1Kind:
+		return schema1(m), nil
+	}
+	return Report{Verdict: NotAnImage}, nil
 }
 
 // graver returns the graver verdict.

@@ -137,7 +137,7 @@ func TestCheckIndex(t *testing.T) {
 			return l.index(l.put(schema1, []byte(`{"mediaType":"`+schema1+`"}`)))
 		}, verify.Unverifiable, []verify.Verdict{verify.Unverifiable}, found("image: schema1")},
 		{"an image that the repository serves as something else", func(l *library) ocispec.Descriptor { return l.index(l.put(imageManifest, []byte("hello"))) },
-			verify.Mismatch, []verify.Verdict{verify.Mismatch}, found("image: manifest_ambiguous")},
+			verify.Mismatch, []verify.Verdict{verify.Mismatch}, found("image: manifest_invalid")},
 	} {
 		t.Run(tt.is, func(t *testing.T) {
 			t.Parallel()
@@ -148,7 +148,7 @@ func TestCheckIndex(t *testing.T) {
 			}
 			var children []verify.Verdict
 			for _, c := range report.Children {
-				children = append(children, c.Report.Verdict)
+				children = append(children, c.Verdict)
 			}
 			if diff := cmp.Diff(tt.children, children); diff != "" {
 				t.Errorf("verdicts of the manifests (-want +got):\n%s", diff)
@@ -213,19 +213,28 @@ func TestCheckIndexLimits(t *testing.T) {
 			}
 			return d
 		}},
-		{"501 manifests", func(l *library) ocispec.Descriptor {
-			return l.index(slices.Repeat([]ocispec.Descriptor{l.add(image(l1))}, 501)...)
-		}},
+		{"501 manifests", func(l *library) ocispec.Descriptor { return l.index(l.many(501)...) }},
 		{"50 image indexes of 11 manifests", func(l *library) ocispec.Descriptor {
-			one := l.index(slices.Repeat([]ocispec.Descriptor{l.add(image(l1))}, 11)...)
-			return l.index(slices.Repeat([]ocispec.Descriptor{one}, 50)...)
+			var indexes []ocispec.Descriptor
+			for part := range slices.Chunk(l.many(550), 11) {
+				indexes = append(indexes, l.index(part...))
+			}
+			return l.index(indexes...)
+		}},
+		{"60 000 layers", func(l *library) ocispec.Descriptor {
+			var images []ocispec.Descriptor
+			for n := range 6 {
+				images = append(images, l.add(image(slices.Repeat([]verifytest.Layer{l1}, 10_000+n)...)))
+			}
+			return l.index(images...)
 		}},
 	} {
 		t.Run(tt.is, func(t *testing.T) {
 			t.Parallel()
 			l := newLibrary()
 			report := l.check(t, tt.index(l))
-			if got := report.Findings; len(got) == 0 || finding(got[0]) != "image: unverifiable" || got[0].Severity != verify.Undecided {
+			got := report.Findings
+			if len(got) == 0 || finding(got[len(got)-1]) != "image: unverifiable" || got[len(got)-1].Severity != verify.Undecided {
 				t.Errorf("got %s, %v; want it unverifiable", report.Verdict, got)
 			}
 			total := 0
@@ -237,6 +246,62 @@ func TestCheckIndexLimits(t *testing.T) {
 			}
 		})
 	}
+}
+
+// many puts n different images into the repository.
+func (l *library) many(n int) (images []ocispec.Descriptor) {
+	for i := range n {
+		images = append(images, l.add(image(verifytest.GzipLayer(verifytest.Tar("a", fmt.Sprint(i))))))
+	}
+	return images
+}
+
+// A manifest that is named many times is judged once, and may be of many
+// platforms.
+func TestCheckIndexOnce(t *testing.T) {
+	t.Parallel()
+	l := newLibrary()
+	d := l.add(verifytest.WrongDigit(image(l1)))
+	var children []ocispec.Descriptor
+	for _, os := range []string{"linux", "plan9"} {
+		d.Platform = &ocispec.Platform{OS: os, Architecture: "amd64"}
+		children = append(children, slices.Repeat([]ocispec.Descriptor{d}, 1000)...)
+	}
+	report := l.check(t, l.index(children...))
+	if l.read[d.Digest] != 1 || len(report.Children) != 2000 || report.Verdict != verify.Mismatch {
+		t.Errorf("read %d times, got %s of %d manifests", l.read[d.Digest], report.Verdict, len(report.Children))
+	}
+	if n := len(report.Findings); n == 0 || n > 500 {
+		t.Errorf("got %d findings", n)
+	}
+	if p := report.Children[1999].Descriptor.Platform; p == nil || p.OS != "plan9" {
+		t.Errorf("got the platform %v", p)
+	}
+}
+
+// What may not be read in a client's name is not read, and said not to be; what
+// a registry serves as mere JSON is what the image index says.
+func TestCheckIndexOfOthers(t *testing.T) {
+	t.Parallel()
+	l := newLibrary()
+	d := l.add(verifytest.WrongDigit(image(l1)))
+	index := l.Repo[l.index(d).Digest]
+	report, err := verify.Check(t.Context(), failingManifests{l, verify.ErrForbidden}, imageIndex, index)
+	if err != nil || report.Verdict != verify.Unverified || len(report.Findings) != 1 || finding(report.Findings[0]) != "image: unverifiable" {
+		t.Errorf("forbidden: got %s, %v, %v", report.Verdict, report.Findings, err)
+	}
+	report, err = verify.Check(t.Context(), plainManifests{l}, imageIndex, index)
+	if err != nil || report.Verdict != verify.Mismatch || len(report.Findings) != 1 || finding(report.Findings[0]) != "0: diff_id_mismatch" {
+		t.Errorf("served as JSON: got %s, %v, %v", report.Verdict, report.Findings, err)
+	}
+}
+
+// plainManifests serves all manifests as JSON.
+type plainManifests struct{ *library }
+
+func (p plainManifests) Manifest(ctx context.Context, d ocispec.Descriptor) (string, []byte, error) {
+	_, body, err := p.library.Manifest(ctx, d)
+	return "application/json", body, err
 }
 
 // What could not be found out is an error that names the manifest.

@@ -181,37 +181,57 @@ var legacyConfigTypes = []string{"", "application/octet-stream", "application/js
 // no layers or at least one that unpacks. All else (charts, signatures,
 // attestations, build caches) is not an image.
 func (m Manifest) MayBeImage() bool {
-	if m.Kind != ImageKind {
-		return false
-	}
-	if !slices.Contains(configTypes, m.Config.MediaType) && !slices.Contains(legacyConfigTypes, m.Config.MediaType) {
-		return false
-	}
-	return len(m.Layers) == 0 || slices.ContainsFunc(m.Layers, isLayer)
+	return m.Kind == ImageKind && m.configOfImage() && (len(m.Layers) == 0 || slices.ContainsFunc(m.Layers, mayBeLayer))
 }
+
+// configOfImage reports whether runtimes take the config for an image's by its
+// type.
+func (m Manifest) configOfImage() bool {
+	return slices.Contains(configTypes, m.Config.MediaType) || m.configOfAny()
+}
+
+// configOfAny reports whether the config has a type that says nothing.
+func (m Manifest) configOfAny() bool { return slices.Contains(legacyConfigTypes, m.Config.MediaType) }
+
+// unpacks reports whether the manifest has a layer that runtimes unpack.
+func (m Manifest) unpacks() bool { return slices.ContainsFunc(m.Layers, isLayer) }
 
 // isLayer reports whether runtimes unpack a blob of the descriptor's type.
 func isLayer(d ocispec.Descriptor) bool {
 	return isTarLayer(d) || strings.HasPrefix(d.MediaType, "application/vnd.oci.image.layer.")
 }
 
+// mayBeLayer reports whether docker tries to unpack a blob of the descriptor's
+// type: it does with all that are Docker's or the image specification's, and
+// with those that say nothing.
+func mayBeLayer(d ocispec.Descriptor) bool {
+	t := strings.ToLower(d.MediaType)
+	return isLayer(d) || slices.Contains(legacyConfigTypes, t) ||
+		strings.HasPrefix(t, "application/vnd.docker.") || strings.HasPrefix(t, "application/vnd.oci.image.")
+}
+
 // isTarLayer reports whether a type is one of the specifications', under which
-// a blob is a tar archive.
+// a blob is a tar archive. Runtimes do not look behind a plus sign that they do
+// not know.
 func isTarLayer(d ocispec.Descriptor) bool {
-	switch d.MediaType {
+	base, _, _ := strings.Cut(d.MediaType, "+")
+	switch base {
 	case "application/vnd.docker.image.rootfs.diff.tar",
 		"application/vnd.docker.image.rootfs.diff.tar.gzip",
 		"application/vnd.docker.image.rootfs.diff.tar.zstd",
 		"application/vnd.docker.image.rootfs.foreign.diff.tar",
-		"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip":
+		"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+		"application/vnd.oci.image.layer.v1.tar",
+		"application/vnd.oci.image.layer.nondistributable.v1.tar":
 		return true
 	}
-	for _, prefix := range []string{"application/vnd.oci.image.layer.v1.tar", "application/vnd.oci.image.layer.nondistributable.v1.tar"} {
-		if d.MediaType == prefix || strings.HasPrefix(d.MediaType, prefix+"+") {
-			return true
-		}
-	}
 	return false
+}
+
+// isNydus reports whether a layer's blob is not meant to be unpacked: its
+// diff_id is its digest.
+func isNydus(d ocispec.Descriptor) bool {
+	return strings.HasPrefix(d.MediaType, "application/vnd.oci.image.layer.nydus")
 }
 
 // isForeign reports whether a registry need not hold the layer.

@@ -21,7 +21,7 @@ func gather(ctx context.Context, blobs Blobs, layers []ocispec.Descriptor) (e []
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(64) // what runs at once is bounded by the source; this bounds goroutines
 	for i, d := range layers {
-		if answers[d.Digest] != nil || isEncrypted(d) {
+		if answers[d.Digest] != nil {
 			continue
 		}
 		a := &answer{}
@@ -45,11 +45,8 @@ func gather(ctx context.Context, blobs Blobs, layers []ocispec.Descriptor) (e []
 	e = make([]Evidence, len(layers))
 	for i, d := range layers {
 		a := answers[d.Digest]
-		if a == nil {
-			continue
-		}
 		e[i].Fact = a.fact
-		if a.gone && !isForeign(d) {
+		if a.gone && !isForeign(d) && !isEncrypted(d) { // of an encrypted one nothing is to be found out
 			missing = append(missing, i)
 		}
 	}
@@ -57,53 +54,58 @@ func gather(ctx context.Context, blobs Blobs, layers []ocispec.Descriptor) (e []
 }
 
 const (
-	maxLooks  = 8       // layers of one image that are read once more
-	maxLooked = 1 << 30 // decoded bytes of a layer that is read once more only to explain it
+	maxLooks  = 8       // layers of one image that are read once more to explain a lie
+	maxLooked = 1 << 30 // decoded bytes of all of them
 )
 
-// lookCloser adds to the evidence of the first layers whose claim it can not
-// yet decide, or not yet explain, and reports whether there were any. missing
-// are those that it finds gone.
+// lookCloser adds to the evidence of the layers whose claim it can not yet
+// decide, and of the first whose claim is false for no reason that is known. It
+// reports whether there were any; missing are those that it finds gone.
 func lookCloser(ctx context.Context, blobs Blobs, r Report, e []Evidence) (looked bool, missing []int, err error) {
-	left := maxLooks
+	unexplained := unexplained(r)
+	looks := map[digest.Digest]*Look{} // the same blob need not be read twice
+	left, bytes := maxLooks, int64(maxLooked)
 	for i, l := range r.Layers {
-		if left == 0 {
-			return looked, missing, nil
-		}
 		id, ok := parseDiffID(l.Claimed)
 		if !ok || l.Fact == nil || l.Fact.Problem != None {
 			continue
 		}
-		wide := digest.Digest(id).Algorithm() != digest.SHA256
-		if !wide && (!unexplained(r, i) || l.Fact.UnpackedSize > maxLooked) {
-			continue
+		wide := digest.Digest(id).Algorithm() != digest.SHA256 && l.Status == StatusUnverified
+		if !wide {
+			if !unexplained[i] || left == 0 || l.Fact.UnpackedSize > bytes {
+				continue
+			}
+			left--
+			bytes -= l.Fact.UnpackedSize
 		}
 		looked = true
-		left--
+		if look := looks[l.Descriptor.Digest]; look != nil {
+			e[i].Look = look
+			continue
+		}
 		look, err := blobs.Look(ctx, l.Descriptor)
 		switch {
 		case err == nil:
 			e[i].Look = &look
+			looks[l.Descriptor.Digest] = &look
 		case wide && errors.Is(err, ErrNotFound):
 			missing = append(missing, i)
 		case ctx.Err() != nil || wide && !errors.Is(err, ErrUnknown):
 			return false, nil, fmt.Errorf("read layer %d of %d (%s) once more: %w", i+1, len(r.Layers), l.Descriptor.Digest, err)
 		}
-		// A story that cannot be told does not change the verdict, so what
-		// went wrong here does not either.
-		if other, err := blobs.Fact(ctx, ocispec.Descriptor{Digest: digest.Digest(id)}); err == nil {
-			e[i].Other = &other
-		}
+		// A story that cannot be told does not change the verdict, so what went
+		// wrong with it does not either.
 	}
 	return looked, missing, nil
 }
 
-// unexplained reports whether a layer's DiffID is false and nobody knows why.
-func unexplained(r Report, layer int) bool {
+// unexplained returns the layers whose DiffID is false and nobody knows why.
+func unexplained(r Report) map[int]bool {
+	layers := map[int]bool{}
 	for _, f := range r.Findings {
-		if f.Layer == layer && f.Reason == ReasonDiffIDMismatch {
-			return f.Cause == ""
+		if f.Reason == ReasonDiffIDMismatch && f.Cause == "" {
+			layers[f.Layer] = true
 		}
 	}
-	return false
+	return layers
 }

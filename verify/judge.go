@@ -10,9 +10,8 @@ import (
 
 // Evidence is what is known about the bytes of a layer.
 type Evidence struct {
-	Fact  *Fact // nil when nobody hashed the blob
-	Look  *Look // nil when nobody took a second look
-	Other *Fact // about the blob whose digest the config gives as the DiffID; nil when there is none
+	Fact *Fact // nil when nobody hashed the blob
+	Look *Look // nil when nobody took a second look
 }
 
 // Judge compares the claims of an image with the evidence about its layers and
@@ -35,7 +34,7 @@ func Judge(m Manifest, c Config, evidence []Evidence) Report {
 		}
 		j.r.Layers[i] = l
 	}
-	if !m.MayBeImage() || (!c.HasRootFS && slices.Contains(legacyConfigTypes, m.Config.MediaType)) {
+	if !j.isImage() {
 		j.r.Verdict = NotAnImage
 		return j.r
 	}
@@ -53,6 +52,20 @@ func Judge(m Manifest, c Config, evidence []Evidence) Report {
 	j.chain()
 	j.r.Verdict = j.verdict()
 	return j.r
+}
+
+// isImage decides by layers and config, not by the config's type alone.
+func (j *judge) isImage() bool {
+	switch {
+	case !j.m.configOfImage():
+		return false
+	case j.m.configOfAny() && !j.c.HasRootFS:
+		return false
+	case len(j.m.Layers) == 0 || j.m.unpacks():
+		return true
+	}
+	// Nothing need unpack. What docker would try to is held to its claim.
+	return len(j.c.DiffIDs) == len(j.m.Layers) && slices.ContainsFunc(j.m.Layers, mayBeLayer)
 }
 
 type judge struct {
@@ -81,7 +94,7 @@ func (j *judge) at(layer int) string {
 func (j *judge) rootFS() {
 	switch {
 	case !j.c.HasRootFS && len(j.m.Layers) == 0:
-		j.warn(-1, []Runtime{Docker}, "the config has no rootfs: docker does not pull it")
+		j.warn(-1, []Runtime{Docker, Crane, Umoci}, "the config has no rootfs: docker does not pull it")
 	case j.c.HasRootFS && j.c.RootFSType == "":
 		j.warn(-1, []Runtime{Crane, Umoci}, "rootfs.type is missing: crane and umoci refuse the image")
 	case j.c.HasRootFS && j.c.RootFSType != "layers":
@@ -103,6 +116,8 @@ func (j *judge) align() []int {
 	n := len(j.c.DiffIDs)
 	mixed := len(layers) < len(all)
 	switch {
+	case len(layers) == 0 && n == len(all):
+		return all
 	case mixed && (n == len(layers) || n == len(all)):
 		j.warn(-1, []Runtime{Docker, Containerd}, "layers that unpack and other blobs are mixed: docker and older containerd do not pull it")
 		if n == len(layers) {
@@ -150,6 +165,9 @@ func (j *judge) chain() {
 
 func (j *judge) verdict() Verdict {
 	v := Match
+	if len(j.m.Layers) > 0 && !j.m.unpacks() {
+		v = NotAnImage
+	}
 	for _, f := range j.r.Findings {
 		switch f.Severity {
 		case False:

@@ -19,17 +19,31 @@ func (j *judge) layer(i int, claim string) {
 	case !ok:
 		j.lie(i, Finding{Reason: ReasonDiffIDMalformed, Actual: l.DiffID,
 			Message: fmt.Sprintf("diff_id malformed in %s: config says %+q, which is not a digest", j.at(i), clip(claim))})
-	case !isTarLayer(l.Descriptor) && !isEncrypted(l.Descriptor):
-		j.otherLayer(i, id)
+	case j.isItsOwn(i, id):
+		l.Status = StatusMatch
 	case !j.readable(i):
 	case digest.Digest(id).Algorithm() != digest.SHA256:
 		j.wide(i, id)
 	case id == l.DiffID:
 		l.Status = StatusMatch
 		j.portability(i)
+	case isNydus(l.Descriptor):
+		l.Status = StatusUnverifiable
+		j.undecided(i, "its diff_id is neither its digest, as is the custom with nydus, nor that of its content")
 	default:
 		j.mismatch(i, id)
 	}
+}
+
+// isItsOwn reports whether a layer of a form of its own (nydus, and what may
+// come) has its digest for a diff_id. Of a blob that runtimes unpack all the
+// same, whatever its type, that is no diff_id.
+func (j *judge) isItsOwn(i int, id DiffID) bool {
+	l := j.r.Layers[i]
+	if isTarLayer(l.Descriptor) || id != DiffID(l.Descriptor.Digest) {
+		return false
+	}
+	return isNydus(l.Descriptor) || l.Fact != nil && l.Fact.Encoding == Identity
 }
 
 // lie adds a finding that makes the claim about a layer false.
@@ -57,7 +71,7 @@ func (j *judge) wide(i int, id DiffID) {
 		j.undecided(i, fmt.Sprintf("its diff_id is a %s digest, which was not computed", digest.Digest(id).Algorithm()))
 	case look.Has(id):
 		j.r.Layers[i].Status = StatusMatch
-		j.warn(i, []Runtime{Docker, Containerd, Podman, Umoci}, "%s has a %s diff_id: it is right, and runtimes, which compute sha256, refuse it",
+		j.warn(i, []Runtime{Docker, Containerd, Podman, Crane, Umoci}, "%s has a %s diff_id: it is right, and runtimes, which compute sha256, refuse it",
 			j.at(i), digest.Digest(id).Algorithm())
 		j.portability(i)
 	default:
@@ -65,30 +79,27 @@ func (j *judge) wide(i int, id DiffID) {
 	}
 }
 
-// notALayer looks at a blob that no runtime unpacks but that the config lists:
-// its own digest is the customary claim. Runtimes that count it refuse the
-// image anyhow, so a wrong one is warned about.
+// notALayer looks at a blob that is no layer by its type but that the config
+// lists: its own digest is the customary claim. Runtimes that count it refuse
+// the image anyhow, so a wrong one is warned about, unless docker would unpack
+// the blob.
 func (j *judge) notALayer(i int, claim string) {
 	l := &j.r.Layers[i]
-	if claim != l.Descriptor.Digest.String() && claim != l.DiffID.String() {
+	id, ok := parseDiffID(claim)
+	switch {
+	case claim == l.Descriptor.Digest.String(), claim == l.DiffID.String():
+	case ok && mayBeLayer(l.Descriptor) && j.isTar(i):
+		j.mismatch(i, id)
+	case len(j.m.Layers) > 0 && j.m.unpacks():
 		j.warn(i, []Runtime{Docker, Containerd}, "%s is no tar archive and its diff_id is neither its digest nor that of its content", j.at(i))
 	}
 }
 
-// otherLayer judges a layer of a form that the image specification does not
-// know (nydus, overlaybd): each has its own idea of what its diff_id is, so
-// what the blob unpacks to counts no more than the blob.
-func (j *judge) otherLayer(i int, id DiffID) {
-	l := &j.r.Layers[i]
-	switch {
-	case id == DiffID(l.Descriptor.Digest), l.DiffID != "" && id == l.DiffID:
-		l.Status = StatusMatch
-	case l.Fact == nil:
-		l.Status = StatusUnverified
-	default:
-		l.Status = StatusUnverifiable
-		j.undecided(i, "nobody knows how its media type makes a diff_id, and this one is neither its digest nor that of its content")
-	}
+// isTar reports whether the bytes of a layer are a tar archive, as far as
+// anybody can tell without unpacking it.
+func (j *judge) isTar(i int) bool {
+	f := j.r.Layers[i].Fact
+	return f != nil && f.Problem == None && f.Size > 0 && f.Quirks&NotTar == 0
 }
 
 // uncompared records what is wrong with a layer when no claim belongs to it.
@@ -104,7 +115,7 @@ func (j *judge) readable(i int) bool {
 	l := &j.r.Layers[i]
 	f := l.Fact
 	switch {
-	case isEncrypted(l.Descriptor):
+	case isEncrypted(l.Descriptor) && !j.isTar(i):
 		l.Status = StatusUnverifiable
 		j.undecided(i, "it is encrypted")
 	case f == nil && isForeign(l.Descriptor):
@@ -112,6 +123,9 @@ func (j *judge) readable(i int) bool {
 		j.undecided(i, "the registry does not hold this foreign layer")
 	case f == nil:
 		l.Status = StatusUnverified
+	case f.Problem == Corrupt && !isTarLayer(l.Descriptor):
+		l.Status = StatusUnverifiable
+		j.undecided(i, "its media type is of no form that is known, and "+f.Reason)
 	case f.Problem == Corrupt:
 		j.unreadable(i, StatusCorrupt, ReasonLayerCorrupt, f.Reason)
 	case f.Problem == Ambiguous:

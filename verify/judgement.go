@@ -57,12 +57,19 @@ func (r Report) Judgement(manifest digest.Digest, mediaType string) (Judgement, 
 			return Judgement{}, false
 		}
 	}
-	for s := False; s <= Portable; s++ { // the gravest first
-		for _, f := range r.Findings {
-			if f.Severity == s && len(j.Findings) < MaxFindings {
-				j.Findings = append(j.Findings, f)
+	j.Findings = gravest(r.Findings)
+	return j, true
+}
+
+// gravest returns the gravest findings, at most MaxFindings.
+func gravest(findings []Finding) []Finding {
+	var out []Finding
+	for s := False; s <= Portable; s++ {
+		for _, f := range findings {
+			if f.Severity == s && len(out) < MaxFindings {
+				out = append(out, f)
 			}
 		}
 	}
-	return j, true
+	return out
 }

@@ -15,7 +15,7 @@ import (
 // It serves to compare a DiffID of another algorithm than SHA-256, and to find
 // out how a false DiffID came about.
 type Look struct {
-	Wide     []DiffID // SHA-384 and SHA-512 of the content; none when the blob has a Problem
+	Wide     []DiffID // SHA-384 and SHA-512 of the content
 	Unpadded []DiffID // SHA-256 of the content without zeros at its end
 	Padded   []DiffID // SHA-256 of the content with more zeros at its end
 	Content  Fact     // of the content, as if it were a blob
@@ -28,7 +28,7 @@ func (l Look) Has(d DiffID) bool { return slices.Contains(l.Wide, d) }
 const maxContent = 1 << 30
 
 // TakeLook reads r to its end and looks at its bytes. It returns the error of r
-// as it is.
+// as it is, and ErrUnknown when the bytes cannot be decoded under l.
 func TakeLook(r io.Reader, l Limits) (Look, error) {
 	w := newLookWriter(l)
 	defer w.content.Close()
@@ -38,7 +38,7 @@ func TakeLook(r io.Reader, l Limits) (Look, error) {
 		return Look{}, err
 	}
 	if f := h.Sum(); f.Problem != None {
-		return Look{}, nil // what was decoded is not the content
+		return Look{}, ErrUnknown // what was decoded is not the content
 	}
 	return w.look(), nil
 }

@@ -15,7 +15,7 @@ func (j *judge) portability(i int) {
 		j.warn(i, []Runtime{Containerd, Podman}, "%s has %d bytes and its descriptor says %d: containerd and podman refuse it", at, f.Size, d.Size)
 	}
 	if f.Size == 0 {
-		j.warn(i, []Runtime{Containerd}, "%s is a blob of no bytes: containerd refuses it", at)
+		j.warn(i, []Runtime{Containerd, Crane}, "%s is a blob of no bytes: containerd refuses it", at)
 		return
 	}
 	for _, q := range quirks {
@@ -28,21 +28,24 @@ func (j *judge) portability(i int) {
 	}
 	says := typeEncoding(d.MediaType)
 	switch {
+	case !isTarLayer(d): // whose type says nothing of an encoding
 	case f.Encoding == Bzip2, f.Encoding == XZ:
 		j.warn(i, []Runtime{Containerd, Crane, Umoci}, "%s is %s: containerd does not unpack it", at, f.Encoding)
 	case says == f.Encoding, isDockerTar(d.MediaType) && f.Encoding == Gzip:
 	case says == Identity && !isDockerTar(d.MediaType):
-		j.mistyped(i, Containerd, says)
+		j.mistyped(i, says, Containerd, Umoci)
 	case f.Encoding == Identity:
-		j.mistyped(i, Crane, says)
+		j.mistyped(i, says, Crane)
+	case f.Encoding == Zstd:
+		j.mistyped(i, says, Umoci, Crane)
 	default:
-		j.mistyped(i, Umoci, says)
+		j.mistyped(i, says, Umoci)
 	}
 }
 
 // mistyped warns about a layer whose bytes are not what its media type says.
-func (j *judge) mistyped(i int, who Runtime, says Encoding) {
-	j.warn(i, []Runtime{who}, "%s is %s and its media type says %s: %s refuses it", j.at(i), inWords(j.r.Layers[i].Fact.Encoding), inWords(says), who)
+func (j *judge) mistyped(i int, says Encoding, who ...Runtime) {
+	j.warn(i, who, "%s is %s and its media type says %s: %s refuses it", j.at(i), inWords(j.r.Layers[i].Fact.Encoding), inWords(says), who[0])
 }
 
 // quirks says who refuses which quirk.

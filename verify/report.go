@@ -40,7 +40,7 @@ const (
 	CauseUncompressedTwin Cause = "uncompressed_twin" // the blob is another layer, uncompressed
 	CauseEmptyBlob        Cause = "empty_blob"        // the blob holds nothing
 	CauseUnpaddedTar      Cause = "unpadded_tar"      // the digest of the tar without its padding, or with more
-	CauseRecompressed     Cause = "recompressed"      // the layer was compressed once more, or otherwise
+	CauseRecompressed     Cause = "recompressed"      // the layer was compressed twice
 )
 
 // A Runtime is what will not pull an image; part of the HTTP API.
@@ -141,8 +141,10 @@ type LayerReport struct {
 // A ChildReport is the answer about one manifest of an image index.
 type ChildReport struct {
 	Descriptor ocispec.Descriptor
-	MediaType  string // that the registry serves it with; empty when it does not hold it
-	Report     Report
+	MediaType  string // that it was judged as; empty when the registry does not hold it
+	Verdict    Verdict
+	Findings   []Finding  // the gravest first, at most MaxFindings
+	Judgement  *Judgement // to be remembered; nil when there is nothing new that holds for good
 }
 
 // A Report is the whole answer about one manifest.

@@ -69,9 +69,9 @@ func otherFormCases() []Case {
 		{"E27f", "EROFS has a type that no runtime unpacks as a tar", NewImage(raw(erofs, noise(700))), Accept, verify.NotAnImage, nil},
 		{"E27g", "overlaybd puts its blob into a tar under the ordinary type", NewImage(TarLayer(Tar("overlaybd.commit", string(noise(700))))), Accept, verify.Match, nil},
 		{"E27h", "under an unknown type of layer the digest of the blob may be the diff_id", NewImage(raw(unknown, noise(700))), Accept, verify.Match, nil},
-		{"E27i", "under an unknown type of layer the digest of the blob may be the diff_id of a gzip", NewImage(raw(unknown, Gzip(motd))), Accept, verify.Match, nil},
+		{"E27i", "under an unknown type of layer, too, runtimes unpack a gzip, and the digest of the blob is a false diff_id", NewImage(raw(unknown, Gzip(motd))), Reject, verify.Mismatch, found("0: diff_id_mismatch (compressed_digest)")},
 		{"E27j", "under an unknown type of layer the diff_id may be that of the content", NewImage(typed(unknown, Gzip(motd), motd)), Accept, verify.Match, nil},
-		{"E27k", "under an unknown type of layer what is neither is not known to be false", WrongDigit(NewImage(typed(unknown, Gzip(motd), motd))), Warn, verify.Unverifiable, found("0: unverifiable")},
+		{"E27k", "under an unknown type of layer what is neither is false, as docker and podman read it", WrongDigit(NewImage(typed(unknown, Gzip(motd), motd))), Reject, verify.Mismatch, found("0: diff_id_mismatch")},
 		{"E27l", "under an unknown type of layer a string that is no digest is false", Malformed(NewImage(raw(unknown, noise(700)))), Reject, verify.Mismatch, found("0: diff_id_malformed")},
 	}
 }
