@@ -24,6 +24,20 @@ import (
 	"diffgate/cmd/proxy/settings"
 )
 
+// A profile is what the conformance suite is told to ask for.
+type profile struct {
+	name    string
+	version string   // of the distribution specification
+	more    []string // variables of the suite
+	slow    bool     // run if CONFORMANCE is all
+}
+
+var profiles = []profile{
+	{name: "1.1", version: "1.1"},
+	{name: "1.0", version: "1.0", slow: true},
+	{name: "dev", version: "dev", more: []string{"OCI_DATA_SPARSE=true"}, slow: true}, // manifests of blobs that nobody pushed
+}
+
 // The OCI conformance suite gives the same result, line by line, through the
 // proxy as without it. The stock suite writes the digest of nothing into every
 // config, so the gate must not enforce on it; a suite without that defect
@@ -44,22 +58,28 @@ func TestConformance(t *testing.T) {
 		{"registry 2.8.2", startRegistry2},
 		{"distribution v3", startRegistry3},
 	} {
-		t.Run(upstream.name, func(t *testing.T) {
-			direct := conform(t, stock, upstream.start(t))
-			t.Logf("stock suite, without proxy:          %s", direct.summary)
-			audited := conform(t, stock, startWatched(t, upstream.start(t), settings.Audit))
-			t.Logf("stock suite, through proxy, audit:   %s", audited.summary)
-			if diff := cmp.Diff(direct.lines, audited.lines); diff != "" {
-				t.Errorf("the stock suite differs through a proxy that audits (-without +through):\n%s", diff)
+		for _, p := range profiles {
+			if p.slow && os.Getenv("CONFORMANCE") != "all" {
+				continue
 			}
-			audited = conform(t, fixed, startWatched(t, upstream.start(t), settings.Audit))
-			t.Logf("fixed suite, through proxy, audit:   %s", audited.summary)
-			enforced := conform(t, fixed, startWatched(t, upstream.start(t), settings.Enforce))
-			t.Logf("fixed suite, through proxy, enforce: %s", enforced.summary)
-			if diff := cmp.Diff(audited.lines, enforced.lines); diff != "" {
-				t.Errorf("the fixed suite differs when the proxy enforces (-audit +enforce):\n%s", diff)
-			}
-		})
+			t.Run(upstream.name+" "+p.name, func(t *testing.T) {
+				t.Parallel()
+				direct := p.run(t, stock, upstream.start(t))
+				t.Logf("stock suite, without proxy:          %s", direct.summary)
+				audited := p.run(t, stock, startWatched(t, upstream.start(t), settings.Audit))
+				t.Logf("stock suite, through proxy, audit:   %s", audited.summary)
+				if diff := cmp.Diff(direct.lines, audited.lines); diff != "" {
+					t.Errorf("the stock suite differs through a proxy that audits (-without +through):\n%s", diff)
+				}
+				audited = p.run(t, fixed, startWatched(t, upstream.start(t), settings.Audit))
+				t.Logf("fixed suite, through proxy, audit:   %s", audited.summary)
+				enforced := p.run(t, fixed, startWatched(t, upstream.start(t), settings.Enforce))
+				t.Logf("fixed suite, through proxy, enforce: %s", enforced.summary)
+				if diff := cmp.Diff(audited.lines, enforced.lines); diff != "" {
+					t.Errorf("the fixed suite differs when the proxy enforces (-audit +enforce):\n%s", diff)
+				}
+			})
+		}
 	}
 }
 
@@ -74,14 +94,15 @@ var (
 	summaryLine = regexp.MustCompile(`^\s*(Pass|FAIL|Skip|Disabled|Error|Total)\.+:\s+(\d+)$`)
 )
 
-// conform runs a build of the suite against a registry.
-func conform(t *testing.T, suite, addr string) conformance {
+// run runs a build of the suite against a registry.
+func (p profile) run(t *testing.T, suite, addr string) conformance {
 	t.Helper()
 	dir := t.TempDir()
 	cmd := exec.Command(suite)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "OCI_REGISTRY="+addr, "OCI_TLS=disabled", "OCI_REPO1=conf/repo1", "OCI_REPO2=conf/repo2",
-		"OCI_VERSION=1.1", "OCI_RESULTS_DIR="+dir)
+		"OCI_VERSION="+p.version, "OCI_RESULTS_DIR="+dir)
+	cmd.Env = append(cmd.Env, p.more...)
 	// The suite fails on both registries: its exit code is not the question.
 	out, err := cmd.CombinedOutput()
 	if _, ok := err.(*exec.ExitError); err != nil && !ok {
@@ -116,18 +137,29 @@ func startRegistry2(t *testing.T) string {
 
 func startRegistry3(t *testing.T) string {
 	t.Helper()
-	registry, err := embedded.Open(t.TempDir(), zap.NewNop())
+	addr, stop, err := serveRegistry3(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := httptest.NewServer(registry.Handler())
 	t.Cleanup(func() {
-		srv.Close()
-		if err := registry.Close(); err != nil {
+		if err := stop(); err != nil {
 			t.Error(err)
 		}
 	})
-	return srv.Listener.Addr().String()
+	return addr
+}
+
+// serveRegistry3 runs distribution v3 over dir until it is stopped.
+func serveRegistry3(dir string) (addr string, stop func() error, err error) {
+	registry, err := embedded.Open(dir, zap.NewNop())
+	if err != nil {
+		return "", nil, err
+	}
+	srv := httptest.NewServer(registry.Handler())
+	return srv.Listener.Addr().String(), func() error {
+		srv.Close()
+		return registry.Close()
+	}, nil
 }
 
 // startWatched runs the proxy in front of a registry, with a watcher between

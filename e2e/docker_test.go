@@ -44,9 +44,15 @@ func removeImages(ts *testscript.TestScript, _ bool, images []string) {
 }
 
 // tamper DIR: make a lie of the last diff_id of the image in an OCI layout. The
-// variables TRUTH and LIE are what it was and what it is.
+// variables TRUTH and LIE are what it was and what it is, DIGEST the manifest's
+// digest now, LAYER1 and so on those of the layers.
 func tamperLayout(ts *testscript.TestScript, _ bool, args []string) {
 	truth, lie := tamper(ts, ts.MkAbs(args[0]))
+	im := openImage(ts, ts.MkAbs(args[0]))
+	setDigest(ts, "DIGEST", im.index.Manifests[0].Digest)
+	for i, l := range im.manifest.Layers {
+		setDigest(ts, fmt.Sprint("LAYER", i+1), l.Digest)
+	}
 	ts.Setenv("TRUTH", truth.String())
 	ts.Setenv("LIE", lie.String())
 }

@@ -46,8 +46,13 @@ func TestMain(m *testing.M) {
 }
 
 func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{
-		Dir:                 filepath.Join("testdata", "script"),
+	testscript.Run(t, scripts(filepath.Join("testdata", "script")))
+}
+
+// scripts are those of a folder, and the commands that they have.
+func scripts(dir string) testscript.Params {
+	return testscript.Params{
+		Dir:                 dir,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup:               setup,
@@ -80,8 +85,15 @@ func TestScripts(t *testing.T) {
 			"uploading":   uploading,
 			"again":       again,
 			"compose":     compose,
+			"client":      client,
+			"gocache":     goCache,
+			"gate":        gate,
+			"traffic":     traffic,
+			"pairs":       pairs,
+			"containerd":  containerd,
+			"layout":      layout,
 		},
-	})
+	}
 }
 
 // setup lets every proxy of a script listen on a free port of this machine and

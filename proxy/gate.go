@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -73,13 +74,15 @@ func (x *exchange) missing(m manifest) error {
 // challengePush returns, in place of the upstream's challenge to a read of
 // ours, its challenge to the push itself. The one that our read met asks for
 // the right to pull, and a client that got a token for that would be refused
-// again. A manifest of no bytes is never stored.
+// again. To begin an upload takes the right that the push does, and leaves
+// nothing behind.
 func (x *exchange) challengePush(met error) error {
 	var up *upstreamError
 	if !errors.As(met, &up) || up.status != http.StatusUnauthorized {
 		return met
 	}
-	res, err := x.p.upstream.do(x.r.Context(), x.caller(), http.MethodPut, x.rt.path, "")
+	ctx, upstream := x.r.Context(), x.p.upstream
+	res, err := upstream.do(ctx, x.caller(), http.MethodPost, "/v2/"+x.rt.name+"/blobs/uploads/", "")
 	if err != nil {
 		return err
 	}
@@ -87,5 +90,11 @@ func (x *exchange) challengePush(met error) error {
 		return answerError(res)
 	}
 	drain(res)
+	// The registry forgets an upload that is not ended by itself, only later.
+	if session, err := res.Location(); err == nil && strings.HasPrefix(session.Path, "/v2/"+x.rt.name+"/blobs/uploads/") {
+		if res, err := upstream.do(ctx, x.caller(), http.MethodDelete, session.Path, session.RawQuery); err == nil {
+			drain(res)
+		}
+	}
 	return met
 }

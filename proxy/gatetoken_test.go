@@ -73,9 +73,8 @@ func TestChallengeIsThatOfThePush(t *testing.T) {
 	put := func(token string) answer {
 		return do(t, http.MethodPut, p.URL+"/v2/app/manifests/1.4", body, "Content-Type", mediaType, "Authorization", token)
 	}
-	d.answerWith(func(w http.ResponseWriter, r *http.Request) bool {
-		return r.Method != http.MethodPut && challenge(w, toPull)
-	})
+	isRead := func(r *http.Request) bool { return r.Method == http.MethodGet || r.Method == http.MethodHead }
+	d.answerWith(func(w http.ResponseWriter, r *http.Request) bool { return isRead(r) && challenge(w, toPull) })
 	if got := put(""); got.Status != http.StatusUnauthorized || got.Header.Get("WWW-Authenticate") != toPull {
 		t.Errorf("of a registry where all may push: got %d, challenge %q; want 401, %q", got.Status, got.Header.Get("WWW-Authenticate"), toPull)
 	}
@@ -83,7 +82,7 @@ func TestChallengeIsThatOfThePush(t *testing.T) {
 		switch token := r.Header.Get("Authorization"); {
 		case token == "Bearer pull,push", token == "Bearer pull" && r.Method == http.MethodGet:
 			return false
-		case r.Method == http.MethodPut:
+		case !isRead(r):
 			return challenge(w, toPush)
 		}
 		return challenge(w, toPull)

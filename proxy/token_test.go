@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -135,9 +136,12 @@ func lyingImage(t testing.TB, img v1.Image) v1.Image {
 // told returns what a client of the library is told.
 func told(err error) string {
 	var e *transport.Error
+	var u *url.Error
 	switch {
 	case err == nil:
 		return ""
+	case errors.As(err, &u):
+		return "no answer" // the library does not send a body twice
 	case !errors.As(err, &e):
 		return err.Error()
 	case len(e.Errors) == 0:
@@ -213,6 +217,34 @@ func scopeOf(challenge string) string {
 	}
 	slices.Sort(all)
 	return strings.Join(all, " ")
+}
+
+// A client of the library goes on, or not, after its token expired, as it does
+// without a proxy.
+func TestLibraryWhenTokensExpire(t *testing.T) {
+	t.Parallel()
+	for is, before := range map[string]func(*http.Request) bool{
+		"a blob is looked for": func(r *http.Request) bool { return r.Method == http.MethodHead },
+		"an upload opens":      func(r *http.Request) bool { return r.Method == http.MethodPost },
+		"the bytes":            func(r *http.Request) bool { return r.Method == http.MethodPatch },
+		"an upload ends":       func(r *http.Request) bool { return r.Method == http.MethodPut && isUpload(r) },
+		"the manifest":         func(r *http.Request) bool { return r.Method == http.MethodPut && !isUpload(r) },
+	} {
+		img := randomImage(t)
+		var heard []string
+		for _, through := range []bool{false, true} {
+			s := newTokenSite(t, through)
+			s.expireBefore(before)
+			repo, options := s.library(t, "alice", "app")
+			heard = append(heard, told(remote.Write(repo.Tag("1"), img, options...)))
+			if through {
+				s.keepsSecrets(t)
+			}
+		}
+		if heard[0] != heard[1] {
+			t.Errorf("the token expires before %s: the client says %q, and through the proxy %q", is, heard[0], heard[1])
+		}
+	}
 }
 
 // A registry that gives out its tokens itself names the client's host, and the

@@ -3,13 +3,18 @@ package proxy_test
 import (
 	"bytes"
 	"errors"
+	"io"
+	"log"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
 
+	"cuelabs.dev/go/oci/ociregistry/ocimem"
+	"cuelabs.dev/go/oci/ociregistry/ociserver"
 	"github.com/distribution/distribution/v3/registry/auth"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-containerregistry/pkg/registry"
 
 	"diffgate/verify"
 	"diffgate/verify/verifytest"
@@ -192,39 +197,45 @@ func TestTokensAreNotShared(t *testing.T) {
 func TestPushTokenWithoutPull(t *testing.T) {
 	t.Parallel()
 	for is, registry := range map[string]http.Handler{
-		"distribution": newRegistryHandler(t, nil),
+		"distribution":            newRegistryHandler(t, nil),
+		"of go-containerregistry": registry.New(registry.Logger(log.New(io.Discard, "", 0))),
+		"of CUE":                  ociserver.New(ocimem.New(), nil),
 	} {
-		s := newIssuer(t)
-		s.serve(t, s.lenient(t, registry), true)
-		old, img := verifytest.Honest(1), verifytest.Honest(2)
-		put := func(user, reference string, img verifytest.Image, scope string) answer {
-			mediaType, body := img.Manifest()
-			return do(t, http.MethodPut, s.base+"/v2/app/manifests/"+reference, body, "Content-Type", mediaType,
-				"Authorization", "Bearer "+s.token(user, scope))
-		}
-		(&tokenClient{t: t, site: s, user: "carol", base: s.base}).pushBlobs("app", old)
-		s.take()
-		want(t, http.StatusCreated, put("carol", "1", old, "repository:app:push"))
-		if asked := s.take(); len(asked) != 1 {
-			t.Errorf("%s: the layers passed, and yet the registry is asked %v", is, asked)
-		}
-		(&tokenClient{t: t, site: s, user: "carol", base: s.url}).pushBlobs("app", img)
-		for _, user := range []string{"carol", "alice"} {
-			got := put(user, "1", img, "repository:app:push")
-			if scope := scopeOf(got.Header.Get("WWW-Authenticate")); got.Status != http.StatusUnauthorized || scope != "repository:app:pull" {
-				t.Errorf("%s: got %d, challenge for %q, want 401 for repository:app:pull", is, got.Status, scope)
-			}
-		}
-		held := do(t, http.MethodGet, s.url+"/v2/app/manifests/1", nil, "Accept", old.MediaType, "Authorization", "Bearer "+s.token("alice", "repository:app:pull"))
-		if _, body := old.Manifest(); !bytes.Equal(held.Body, body) {
-			t.Errorf("%s: after a refusal the tag is %d %q", is, held.Status, held.Body)
-		}
-		if got := put("carol", "1", img, "repository:app:pull,push"); got.Status != http.StatusUnauthorized {
-			t.Errorf("%s: without the right to pull: got %d %s, want 401", is, got.Status, got.Body)
-		}
-		want(t, http.StatusCreated, put("alice", "1", img, "repository:app:pull,push"))
-		s.keepsSecrets(t)
+		t.Run(is, func(t *testing.T) { pushWithoutPull(t, registry) })
 	}
+}
+
+func pushWithoutPull(t *testing.T, registry http.Handler) {
+	s := newIssuer(t)
+	s.serve(t, s.lenient(t, registry), true)
+	old, img := verifytest.Honest(1), verifytest.Honest(2)
+	put := func(user, reference string, img verifytest.Image, scope string) answer {
+		mediaType, body := img.Manifest()
+		return do(t, http.MethodPut, s.base+"/v2/app/manifests/"+reference, body, "Content-Type", mediaType,
+			"Authorization", "Bearer "+s.token(user, scope))
+	}
+	(&tokenClient{t: t, site: s, user: "carol", base: s.base}).pushBlobs("app", old)
+	s.take()
+	want(t, http.StatusCreated, put("carol", "1", old, "repository:app:push"))
+	if asked := s.take(); len(asked) != 1 {
+		t.Errorf("the layers passed, and yet the registry is asked %v", asked)
+	}
+	(&tokenClient{t: t, site: s, user: "carol", base: s.url}).pushBlobs("app", img)
+	for _, user := range []string{"carol", "alice"} {
+		got := put(user, "1", img, "repository:app:push")
+		if scope := scopeOf(got.Header.Get("WWW-Authenticate")); got.Status != http.StatusUnauthorized || scope != "repository:app:pull" {
+			t.Errorf("got %d, challenge for %q, want 401 for repository:app:pull", got.Status, scope)
+		}
+	}
+	held := do(t, http.MethodGet, s.url+"/v2/app/manifests/1", nil, "Accept", old.MediaType, "Authorization", "Bearer "+s.token("alice", "repository:app:pull"))
+	if _, body := old.Manifest(); !bytes.Equal(held.Body, body) {
+		t.Errorf("after a refusal the tag is %d %q", held.Status, held.Body)
+	}
+	if got := put("carol", "1", img, "repository:app:pull,push"); got.Status != http.StatusUnauthorized {
+		t.Errorf("without the right to pull: got %d %s, want 401", got.Status, got.Body)
+	}
+	want(t, http.StatusCreated, put("alice", "1", img, "repository:app:pull,push"))
+	s.keepsSecrets(t)
 }
 
 // lenient lets who may push push, without the right to pull.

@@ -133,7 +133,7 @@ func (j *judge) readable(i int) bool {
 	case f.Problem != None:
 		l.Status = StatusUnverifiable
 		j.undecided(i, f.Reason)
-	case f.Quirks&NotTar != 0 && isTarLayer(l.Descriptor):
+	case f.Quirks&NotTar != 0 && isTarLayer(l.Descriptor) && l.Claimed != l.DiffID.String():
 		j.unreadable(i, StatusCorrupt, ReasonLayerCorrupt, "it is not a tar, gzip or zstd stream")
 	default:
 		return true

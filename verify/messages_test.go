@@ -63,7 +63,8 @@ func TestMessages(t *testing.T) {
 		{claims(image(l1), strings.Repeat("x", 1000)), []string{`diff_id malformed in layer 1 of 1: config says "` + strings.Repeat("x", 40) + `...", which is not a digest`}},
 		{image(layer(gzip, short(gz(p1), 1), p1)), []string{"corrupt layer 1 of 1 (cut): the gzip stream is cut in member 1"}},
 		{image(layer(gzip, cat(gz(p1), garbage), p1)), []string{"ambiguous layer 1 of 1 (junk): bytes after gzip member 1 that some decoders ignore, some decode and some refuse"}},
-		{image(verifytest.TarLayer(garbage)), []string{"corrupt layer 1 of 1 (garbage): it is not a tar, gzip or zstd stream"}},
+		{image(verifytest.TarLayer(garbage)), []string{"layer 1 of 1 is not a tar, gzip or zstd stream: no runtime unpacks it"}},
+		{claims(image(verifytest.TarLayer(garbage)), l1.DiffID()), []string{"corrupt layer 1 of 1 (garbage): it is not a tar, gzip or zstd stream"}},
 		{image(layer(gzip+"+encrypted", garbage, p1)), []string{"unverifiable layer 1 of 1 (garbage): it is encrypted"}},
 	} {
 		if diff := cmp.Diff(test.want, messages(t, test.image, abridge(p3))); diff != "" {

@@ -18,6 +18,10 @@ func (j *judge) portability(i int) {
 		j.warn(i, []Runtime{Containerd, Crane}, "%s is a blob of no bytes: containerd refuses it", at)
 		return
 	}
+	if f.Quirks&NotTar != 0 && isTarLayer(d) {
+		j.warn(i, []Runtime{Docker, Containerd, Podman, Umoci}, "%s is not a tar, gzip or zstd stream: no runtime unpacks it", at)
+		return
+	}
 	for _, q := range quirks {
 		if f.Quirks&q.quirk != 0 {
 			j.warn(i, q.who, "%s %s", at, q.what)

@@ -89,18 +89,6 @@ func GzipTwice(img Image) Image {
 	return img
 }
 
-// NotATar returns the image with text for a last layer and the digest of that
-// for its diff_id.
-func NotATar(img Image) Image {
-	img.Layers = slices.Clone(img.Layers)
-	last := len(img.Layers) - 1
-	img.Layers[last] = TarLayer([]byte("This is no archive.\n"))
-	return change(img, func(ids []string) []string {
-		ids[last] = img.Layers[last].DiffID()
-		return ids
-	})
-}
-
 // WrongSHA512 returns the image with the SHA-512 digest of something else for
 // its last diff_id.
 func WrongSHA512(img Image) Image {

@@ -50,7 +50,6 @@ func Lies() []Lie {
 		{"DuplicateKey", "the config has two rootfs, of which the last is true", DuplicateKey(img), verify.ReasonConfigAmbiguous, ""},
 		{"CaseVariant", "the config has a rootfs and a true RootFS", CaseVariant(img), verify.ReasonConfigAmbiguous, ""},
 		{"TrailingJSON", "the config is true and a second one follows it", TrailingJSON(img), verify.ReasonConfigAmbiguous, ""},
-		{"NotATar", "a layer is text and its diff_id is the digest of that", NotATar(img), verify.ReasonLayerCorrupt, ""},
 		{"CutLayer", "a layer is cut and the diff_id is that of the rest", CutLayer(img), verify.ReasonLayerCorrupt, ""},
 		{"AmbiguousLayer", "a layer unpacks differently with and without unpigz", AmbiguousLayer(img), verify.ReasonLayerAmbiguous, ""},
 	}

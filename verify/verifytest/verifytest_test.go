@@ -184,7 +184,7 @@ func TestLiesCopy(t *testing.T) {
 		verifytest.CaseVariant, verifytest.TrailingJSON, verifytest.CutLayer, verifytest.AmbiguousLayer,
 		verifytest.MissingDiffIDs, verifytest.UncompressedTwin, verifytest.EmptyBlobs, verifytest.NoLayers,
 		verifytest.XZDigest, verifytest.ContentChanged, verifytest.Masked, verifytest.GzipTwice,
-		verifytest.NotATar, verifytest.WrongSHA512, verifytest.WrongData,
+		verifytest.WrongSHA512, verifytest.WrongData,
 		verifytest.Image.Docker,
 	} {
 		lie(img)
