@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"bytes"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -79,12 +80,11 @@ func TestRedirectToAWrongBlob(t *testing.T) {
 	redirectBlobs(d, func(dgst string) string { return storage.URL + "/" + dgst })
 	p := newProxy(t, reg.URL, nil)
 	res, err := client.Do(newRequest(t, http.MethodGet, p.URL+"/v2/app/blobs/"+objectDigest, nil))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	if _, err := bytes.NewBuffer(nil).ReadFrom(res.Body); err == nil {
-		t.Error("the client got the whole of a wrong blob")
+	if err == nil { // so small an answer may be cut before its header is out
+		defer res.Body.Close()
+		if _, err := io.Copy(io.Discard, res.Body); err == nil {
+			t.Error("the client got the whole of a wrong blob")
+		}
 	}
 	if n := p.metric(t, "diffid_wrong_blobs_total"); n != 1 {
 		t.Errorf("got %v wrong blobs counted, want 1", n)
