@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -37,7 +36,7 @@ func (r repository) Config(ctx context.Context, desc ocispec.Descriptor) ([]byte
 // it: one that may come from elsewhere it takes on trust. What is known of its
 // digest may then be the secret of another repository.
 func (r repository) held(ctx context.Context, desc ocispec.Descriptor) error {
-	if len(desc.URLs) == 0 && !strings.Contains(desc.MediaType, ".foreign.") && !strings.Contains(desc.MediaType, ".nondistributable.") {
+	if len(desc.URLs) == 0 && !verify.IsForeign(desc) {
 		return nil
 	}
 	return r.p.upstream.has(ctx, r.caller, r.name, desc.Digest)

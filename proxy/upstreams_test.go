@@ -2,7 +2,6 @@ package proxy_test
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -12,7 +11,6 @@ import (
 	"github.com/distribution/distribution/v3/configuration"
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
-	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.uber.org/zap"
 
@@ -236,26 +234,11 @@ func pushIndex(c *conversation) {
 		return
 	}
 	two, _ := c.image("index", "two", onePut)
-	body := indexOf(c.t, one, two)
+	body := imageIndex(c.t, one, two)
 	c.put("index", "both", ocispec.MediaTypeImageIndex, body)
 	c.put("index", digest.FromBytes(body).String(), ocispec.MediaTypeImageIndex, body)
 	c.say(http.MethodGet, "/v2/index/manifests/both", nil, "Accept", ocispec.MediaTypeImageIndex)
-	c.put("index", "absent", ocispec.MediaTypeImageIndex, indexOf(c.t, one, imageOf("absent")))
-}
-
-// indexOf returns an image index.
-func indexOf(t testing.TB, images ...verifytest.Image) []byte {
-	t.Helper()
-	index := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex}
-	for _, img := range images {
-		mediaType, body := img.Manifest()
-		index.Manifests = append(index.Manifests, ocispec.Descriptor{MediaType: mediaType, Digest: img.Digest(), Size: int64(len(body))})
-	}
-	body, err := json.Marshal(index)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return body
+	c.put("index", "absent", ocispec.MediaTypeImageIndex, imageIndex(c.t, one, imageOf("absent")))
 }
 
 // Before every registry that would take it, a lie of each sort is refused, as an
@@ -307,7 +290,7 @@ func refuseLie(t *testing.T, direct, through *conversation, lie verifytest.Lie) 
 	if a := direct.put(repo, lie.Image.Digest().String(), mediaType, body); a.Status != http.StatusCreated {
 		t.Fatalf("%s: the registry itself answers %d %s", lie.Name, a.Status, a.Body)
 	}
-	index := indexOf(t, lie.Image)
+	index := imageIndex(t, lie.Image)
 	a := through.put(repo, "index", ocispec.MediaTypeImageIndex, index)
 	if a.Status != http.StatusBadRequest || a.errors(t)[0].detail(t).Reason != lie.Reason || a.errors(t)[0].detail(t).Manifest != lie.Image.Digest() {
 		t.Errorf("%s: within an image index: got %d %s", lie.Name, a.Status, a.Body)

@@ -234,8 +234,8 @@ func isNydus(d ocispec.Descriptor) bool {
 	return strings.HasPrefix(d.MediaType, "application/vnd.oci.image.layer.nydus")
 }
 
-// isForeign reports whether a registry need not hold the layer.
-func isForeign(d ocispec.Descriptor) bool {
+// IsForeign reports whether a registry need not hold the layer, by its type.
+func IsForeign(d ocispec.Descriptor) bool {
 	return strings.Contains(d.MediaType, ".foreign.") || strings.Contains(d.MediaType, ".nondistributable.")
 }
 

@@ -46,7 +46,7 @@ func gather(ctx context.Context, blobs Blobs, layers []ocispec.Descriptor) (e []
 	for i, d := range layers {
 		a := answers[d.Digest]
 		e[i].Fact = a.fact
-		if a.gone && !isForeign(d) && !isEncrypted(d) { // of an encrypted one nothing is to be found out
+		if a.gone && !IsForeign(d) && !isEncrypted(d) { // of an encrypted one nothing is to be found out
 			missing = append(missing, i)
 		}
 	}

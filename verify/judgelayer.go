@@ -118,7 +118,7 @@ func (j *judge) readable(i int) bool {
 	case isEncrypted(l.Descriptor) && !j.isTar(i):
 		l.Status = StatusUnverifiable
 		j.undecided(i, "it is encrypted")
-	case f == nil && isForeign(l.Descriptor):
+	case f == nil && IsForeign(l.Descriptor):
 		l.Status = StatusUnverifiable
 		j.undecided(i, "the registry does not hold this foreign layer")
 	case f == nil:

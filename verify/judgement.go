@@ -53,7 +53,7 @@ func (r Report) Judgement(manifest digest.Digest, mediaType string) (Judgement, 
 		}
 	}
 	for _, l := range r.Layers {
-		if isForeign(l.Descriptor) || len(l.Descriptor.URLs) > 0 {
+		if IsForeign(l.Descriptor) || len(l.Descriptor.URLs) > 0 {
 			return Judgement{}, false
 		}
 	}
