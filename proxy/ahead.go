@@ -6,8 +6,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"go.uber.org/zap"
-
-	"diffgate/verify"
 )
 
 // ahead learns blobs before a manifest names them: those that came into a
@@ -21,9 +19,10 @@ type ahead struct {
 	queue  chan aheadJob
 }
 
+// An aheadJob learns a blob, or finds out again whether the registry has it.
 type aheadJob struct {
-	dgst  digest.Digest
-	fetch func(context.Context) (verify.Fact, error)
+	dgst digest.Digest
+	run  func(context.Context) error
 }
 
 // newAhead starts its worker, which ends when the ledger is closed.
@@ -42,7 +41,7 @@ func (a *ahead) run() {
 		case <-l.ctx.Done():
 			return
 		case job := <-a.queue:
-			if _, err := l.fact(l.ctx, job.dgst, job.fetch); err != nil && l.ctx.Err() == nil {
+			if err := job.run(l.ctx); err != nil && l.ctx.Err() == nil {
 				l.log.Debug("blob cannot be learned ahead; the gate will try again", zap.Stringer("vars.digest", job.dgst), zap.Error(err))
 			}
 		}
@@ -63,10 +62,29 @@ func (a *ahead) add(job aheadJob) {
 
 // aheadJob reads a blob of the exchange's repository, in the name of its client.
 func (x *exchange) aheadJob(dgst digest.Digest) aheadJob {
-	repo := x.repository()
-	return aheadJob{dgst, func(ctx context.Context) (verify.Fact, error) {
-		return repo.p.upstream.hash(ctx, repo.caller, repo.name, dgst)
+	repo := pushed{x.repository()}
+	return aheadJob{dgst, func(ctx context.Context) error {
+		_, err := repo.fact(ctx, dgst)
+		return err
 	}}
+}
+
+// readBack reads a blob that was pushed and that the registry held wrong before:
+// a registry that has a file keeps it, and answers the push as if it took it.
+func (x *exchange) readBack(dgst digest.Digest) {
+	if _, err := x.p.cfg.Index.WrongBlob(x.r.Context(), dgst); err != nil {
+		return
+	}
+	repo := x.repository()
+	x.p.ahead.add(aheadJob{dgst, func(ctx context.Context) error {
+		release, err := repo.p.ledger.slot(ctx)
+		if err != nil {
+			return err
+		}
+		defer release()
+		_, err = repo.hash(ctx, dgst)
+		return err
+	}})
 }
 
 // learnAhead learns a blob if the DiffID index lacks it.

@@ -29,6 +29,13 @@ type record struct {
 	Reason       string        `json:"reason,omitempty"`
 	Source       string        `json:"source"`
 	VerifiedAt   time.Time     `json:"verified_at"`
+	Wrong        *wrongBytes   `json:"wrong_bytes,omitempty"` // of an answer about one blob
+}
+
+// wrongBytes says that the registry was seen to hold other bytes of a blob.
+type wrongBytes struct {
+	Digest digest.Digest `json:"digest"` // of those bytes
+	SeenAt time.Time     `json:"seen_at"`
 }
 
 func newRecord(f verify.Fact) record {
@@ -219,15 +226,21 @@ func mayReadBlob(x *exchange) error {
 	}
 	err = x.p.upstream.has(x.r.Context(), x.caller(), x.rt.name, dgst)
 	if errors.Is(err, verify.ErrNotFound) {
-		return unknownBlob()
+		return unknownBlob(nil)
 	}
 	return err
 }
 
 // unknownBlob is one answer for "nobody hashed it" and "not in the
-// repository", so that neither tells about the other.
-func unknownBlob() error {
+// repository", so that neither tells about the other. Who may read the blob is
+// told if the registry holds other bytes.
+func unknownBlob(wrong *wrongBytes) error {
 	e := errRefused(http.StatusNotFound, errcode.ErrorCodeBlobUnknown, "no such digest in the DiffID index")
+	if wrong != nil {
+		e.errs = errcode.Errors{errcode.ErrorCodeBlobUnknown.
+			WithMessage("the registry holds other bytes under this digest").
+			WithDetail(map[string]*wrongBytes{"wrong_bytes": wrong})}
+	}
 	e.header = http.Header{"Cache-Control": {"no-store"}}
 	return e
 }
@@ -242,18 +255,32 @@ func (x *exchange) one() error {
 		return err
 	}
 	f, err := x.lookup(dgst)
+	wrong := x.wrongBytes(dgst)
 	switch {
 	case errors.Is(err, verify.ErrUnknown), errors.Is(err, verify.ErrNotFound):
-		return unknownBlob()
+		return unknownBlob(wrong)
 	case err != nil:
 		return err
 	}
-	body := encodeJSON(newRecord(f))
-	if t == typeText {
-		body = page{DiffIDs: []record{newRecord(f)}}.encode(t)
+	r, cache := newRecord(f), "private, max-age=86400"
+	if wrong != nil { // which may pass
+		r.Wrong, cache = wrong, "private, no-cache"
 	}
-	x.sendETagged(t, "private, max-age=86400", body)
+	body := encodeJSON(r)
+	if t == typeText {
+		body = page{DiffIDs: []record{r}}.encode(t)
+	}
+	x.sendETagged(t, cache, body)
 	return nil
+}
+
+// wrongBytes returns nil unless the registry was seen to hold other bytes.
+func (x *exchange) wrongBytes(dgst digest.Digest) *wrongBytes {
+	w, err := x.p.cfg.Index.WrongBlob(x.r.Context(), dgst)
+	if err != nil {
+		return nil
+	}
+	return &wrongBytes{w.Actual, w.SeenAt}
 }
 
 func (x *exchange) lookup(dgst digest.Digest) (verify.Fact, error) {

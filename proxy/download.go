@@ -6,7 +6,6 @@ import (
 
 	v2 "github.com/distribution/distribution/v3/registry/api/v2"
 	"github.com/opencontainers/go-digest"
-	"go.uber.org/zap"
 
 	"diffgate/verify"
 )
@@ -32,7 +31,7 @@ func tapDownload(x *exchange) error {
 			// There will be no last byte to hold back.
 			res.Body.Close()
 			err := &wrongBlobError{x.rt.name, dgst, dgst.Algorithm().FromBytes(nil)}
-			x.wrongBlob(err)
+			x.p.ledger.wrong(err)
 			return errUnavailable(http.StatusBadGateway, "the upstream holds no bytes under this digest", err)
 		}
 		res.Body = x.prove(res.Body, dgst)
@@ -68,12 +67,6 @@ func (x *exchange) followBlob(res *http.Response) error {
 	*res = *followed
 	res.Header = header
 	return nil
-}
-
-func (x *exchange) wrongBlob(err *wrongBlobError) {
-	x.p.cfg.Metrics.wrongBlobs.Inc()
-	x.p.cfg.Log.Error("the upstream holds a wrong blob; delete and push it again",
-		zap.String("vars.name", err.repo), zap.Stringer("vars.digest", err.want), zap.Stringer("actual", err.got))
 }
 
 // prove wraps the body of a blob so that it ends only if it is the blob. What
@@ -151,9 +144,10 @@ func (b *provenBody) see(p []byte) {
 func (b *provenBody) end() error {
 	if got := b.digester.Digest(); got != b.want {
 		err := &wrongBlobError{b.x.rt.name, b.want, got}
-		b.x.wrongBlob(err)
+		b.x.p.ledger.wrong(err)
 		return err
 	}
+	b.x.p.ledger.right(b.x.r.Context(), b.want)
 	if b.hasher != nil {
 		dgst := b.hasher.Digest() // of SHA-256, under which facts are kept
 		if !b.small.not {

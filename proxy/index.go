@@ -45,9 +45,23 @@ type Catalog interface {
 	Revision(ctx context.Context) (string, error)
 }
 
+// WrongBlobs is the part of the DiffID index that remembers which blobs the
+// registry holds wrong. It is safe for concurrent use.
+type WrongBlobs interface {
+	// MarkWrong records a wrong blob durably, in place of what was known of it.
+	MarkWrong(ctx context.Context, w verify.WrongBlob) error
+	// ClearWrong forgets that a blob was wrong, if it was.
+	ClearWrong(ctx context.Context, dgst digest.Digest) error
+	// WrongBlob returns what is known to be wrong, or verify.ErrUnknown.
+	WrongBlob(ctx context.Context, dgst digest.Digest) (verify.WrongBlob, error)
+	// WrongBlobs returns at most n wrong blobs.
+	WrongBlobs(ctx context.Context, n int) ([]verify.WrongBlob, error)
+}
+
 // Index is a whole DiffID index.
 type Index interface {
 	Facts
 	Catalog
 	Judgements
+	WrongBlobs
 }

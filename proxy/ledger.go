@@ -243,9 +243,14 @@ func (l *ledger) write(put func(context.Context) error) error {
 	return nil
 }
 
-// remember puts a judgement into the DiffID index, in the background: the
-// client of a push does not wait for it.
+// remember puts a judgement into the DiffID index.
 func (l *ledger) remember(j verify.Judgement) {
+	l.later(func(ctx context.Context) error { return l.index.PutJudgement(ctx, j) })
+}
+
+// later writes to the DiffID index in the background: the client whose request
+// it comes of does not wait for it.
+func (l *ledger) later(put func(context.Context) error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
@@ -254,6 +259,6 @@ func (l *ledger) remember(j verify.Judgement) {
 	l.work.Add(1)
 	go func() {
 		defer l.work.Done()
-		_ = l.write(func(ctx context.Context) error { return l.index.PutJudgement(ctx, j) }) // counted and logged there
+		_ = l.write(put) // counted and logged there
 	}()
 }

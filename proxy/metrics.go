@@ -50,7 +50,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		upstreamErrors:  b.counters("upstream_errors_total", "Requests that the upstream did not answer.", "kind"),
 		blobs:           b.counters("blobs_hashed_total", "Blobs hashed.", "direction", "encoding", "result"),
 		blobBytes:       b.counters("blob_bytes_total", "Bytes of blobs hashed.", "direction", "kind"),
-		wrongBlobs:      b.counter("wrong_blobs_total", "Downloads cut because the upstream held other bytes."),
+		wrongBlobs:      b.counter("wrong_blobs_total", "Reads of blobs that the upstream held other bytes of."),
 		checked:         b.counters("manifests_checked_total", "Manifests judged.", "direction", "verdict", "mode"),
 		rejected:        b.counters("manifests_rejected_total", "Grounds on which manifests were refused.", "direction", "reason"),
 		notPortable:     b.counters("manifests_not_portable_total", "Warnings that a runtime will not pull an image.", "direction", "runtime"),

@@ -132,9 +132,20 @@ func (r pushed) Fact(ctx context.Context, desc ocispec.Descriptor) (verify.Fact,
 }
 
 func (r pushed) fact(ctx context.Context, dgst digest.Digest) (verify.Fact, error) {
-	return r.p.ledger.fact(ctx, dgst, func(ctx context.Context) (verify.Fact, error) {
-		return r.p.upstream.hash(ctx, r.caller, r.name, dgst)
-	})
+	return r.p.ledger.fact(ctx, dgst, func(ctx context.Context) (verify.Fact, error) { return r.hash(ctx, dgst) })
+}
+
+// hash fetches a blob and returns the fact about it.
+func (r repository) hash(ctx context.Context, dgst digest.Digest) (verify.Fact, error) {
+	fact, err := r.p.upstream.hash(ctx, r.caller, r.name, dgst)
+	var wrong *wrongBlobError
+	switch {
+	case err == nil:
+		r.p.ledger.right(ctx, dgst)
+	case errors.As(err, &wrong):
+		r.p.ledger.wrong(wrong)
+	}
+	return fact, err
 }
 
 // Look implements verify.Blobs. A look is not worth outliving its request.

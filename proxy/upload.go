@@ -120,6 +120,7 @@ func (t *uploadTap) learn(res *http.Response) {
 		return
 	}
 	t.session = nil
+	x.readBack(dgst)
 	if !s.small.not {
 		x.p.small.add(dgst, s.small.data)
 	}

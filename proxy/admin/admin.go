@@ -24,6 +24,9 @@ type Config struct {
 	Metrics prometheus.Gatherer
 	// Checks, by name, must all pass for /readyz to be 200.
 	Checks map[string]Check
+	// Details, by name, are words that /readyz shows beside the checks. They
+	// do not count.
+	Details map[string]func(context.Context) string
 }
 
 // checkTimeout bounds each run of the checks.
@@ -33,6 +36,7 @@ const checkTimeout = 5 * time.Second
 //
 //	/livez         200 as long as the process serves
 //	/readyz        200 when all checks pass, else 503; JSON, a line for each check
+//	               and detail
 //	/metrics       Prometheus metrics
 //	/debug/pprof/  profiles
 //
@@ -68,6 +72,14 @@ func (cfg Config) ready(w http.ResponseWriter, r *http.Request) {
 			if err != nil {
 				status, results[name] = http.StatusServiceUnavailable, err.Error()
 			}
+		})
+	}
+	for name, detail := range cfg.Details {
+		wg.Go(func() {
+			word := detail(ctx)
+			mu.Lock()
+			defer mu.Unlock()
+			results[name] = word
 		})
 	}
 	wg.Wait()

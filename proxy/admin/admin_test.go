@@ -81,6 +81,19 @@ func TestReady(t *testing.T) {
 	}
 }
 
+// A detail is shown beside the checks and does not count.
+func TestReadyDetail(t *testing.T) {
+	t.Parallel()
+	h := admin.New(admin.Config{
+		Metrics: prometheus.NewRegistry(),
+		Checks:  map[string]admin.Check{"index": func(context.Context) error { return nil }},
+		Details: map[string]func(context.Context) string{"blobs": func(context.Context) string { return "bad" }},
+	})
+	if w := get(h, "/readyz"); w.Code != http.StatusOK || w.Body.String() != `{"blobs":"bad","index":"ok"}`+"\n" {
+		t.Errorf("got %d %s", w.Code, w.Body)
+	}
+}
+
 // A check that hangs is one that fails, after five seconds, and it fails alone.
 func TestReadyInTime(t *testing.T) {
 	t.Parallel()

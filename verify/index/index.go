@@ -1,6 +1,6 @@
 // Package index keeps what package verify learns: the stores of the DiffID
-// index. They hold facts about blobs, judgements of manifests, and links, which
-// are other names of blobs. [Bolt] is one file for one process, [Memory]
+// index. They hold facts about blobs, judgements of manifests, links, which are
+// other names of blobs, and which blobs the registry holds wrong. [Bolt] is one file for one process, [Memory]
 // forgets. Package indextest holds every store to the contract of [Store].
 //
 // # Trust
@@ -26,8 +26,10 @@
 //	│   └── algorithm[1] manifest[32] -> judgement
 //	├── twins
 //	│   └── algorithm[1] config[32] -> reference to a manifest
-//	└── links
-//	    └── algorithm[1] name[48 or 64] -> reference to a blob
+//	├── links
+//	│   └── algorithm[1] name[48 or 64] -> reference to a blob
+//	└── wrong
+//	    └── algorithm[1] digest[32, 48 or 64] -> wrong blob
 //
 //	algorithm  1 = SHA-256, 2 = SHA-384, 3 = SHA-512
 //	record     version[1] = 2
@@ -42,6 +44,10 @@
 //	reference  version[1] = 1
 //	           algorithm[1] = 1, digest[32]
 //	           checksum[8]
+//	wrong blob version[1] = 1
+//	           algorithm[1], actual digest[32, 48 or 64]
+//	           seen at                                  varint, Unix seconds
+//	           checksum[8]
 //	checksum   the first 8 bytes of SHA-256(key, value up to the checksum)
 //
 // bbolt's pages have no checksums: it returns a flipped bit as data. The
@@ -49,9 +55,10 @@
 // out. Entries of diffids are hints and carry none: each is checked against
 // the fact that it leads to, so a damaged one can hide a fact and never invent
 // one. A twin is checked against the judgement that it leads to as well, which
-// may have been replaced. Nothing is deleted, so no bucket shrinks.
+// may have been replaced. Nothing but wrong blobs is deleted, so no other bucket
+// shrinks.
 //
-// A file with a later format is refused, not touched. The last three buckets
+// A file with a later format is refused, not touched. The last four buckets
 // are made when they are needed: earlier versions, which made files without
 // them, do not mind them, so they are of the same format. A record with another
 // version is unknown to this version, which may write its own in its place;
@@ -123,6 +130,23 @@ type Store interface {
 	// canonical form. The caller may change the result.
 	Twin(ctx context.Context, config digest.Digest) (verify.Judgement, error)
 
+	// MarkWrong stores w in place of what was known about its digest. It returns
+	// an error, and stores nothing, when the digests are not different ones of
+	// the same algorithm (SHA-256, SHA-384, SHA-512) in canonical form.
+	MarkWrong(ctx context.Context, w verify.WrongBlob) error
+
+	// ClearWrong forgets that a blob was wrong. To forget what is not known is
+	// no error.
+	ClearWrong(ctx context.Context, dgst digest.Digest) error
+
+	// WrongBlob returns what MarkWrong stored about a digest, or
+	// [verify.ErrUnknown].
+	WrongBlob(ctx context.Context, dgst digest.Digest) (verify.WrongBlob, error)
+
+	// WrongBlobs returns up to n wrong blobs, ordered by algorithm and digest.
+	// The slice is empty when there is none, never nil.
+	WrongBlobs(ctx context.Context, n int) ([]verify.WrongBlob, error)
+
 	// ByDiffID returns up to limit facts whose blob decodes without a problem
 	// to the bytes with DiffID id, ordered by digest. No fact is no error, and
 	// the slice is empty then, never nil.
@@ -135,7 +159,8 @@ type Store interface {
 	List(ctx context.Context, after digest.Digest, n int) ([]verify.Fact, error)
 
 	// Revision returns a short word that differs from every earlier one when
-	// Get, ByDiffID or List may answer otherwise since. Judgements do not count.
+	// Get, ByDiffID or List may answer otherwise since. Judgements and wrong blobs
+	// do not count.
 	Revision(ctx context.Context) (string, error)
 
 	// Stat returns how much the store holds, without counting it.

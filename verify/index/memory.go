@@ -25,6 +25,7 @@ type Memory struct {
 	links      map[digest.Digest]digest.Digest // other names of blobs
 	judgements map[digest.Digest]judged
 	twins      map[digest.Digest]digest.Digest // by config, a manifest
+	wrong      map[digest.Digest]verify.WrongBlob
 	closed     bool
 }
 
@@ -39,6 +40,7 @@ func NewMemory() *Memory {
 		links:      make(map[digest.Digest]digest.Digest),
 		judgements: make(map[digest.Digest]judged),
 		twins:      make(map[digest.Digest]digest.Digest),
+		wrong:      make(map[digest.Digest]verify.WrongBlob),
 	}
 }
 
@@ -166,7 +168,7 @@ func (m *Memory) Ready(ctx context.Context) error {
 func (m *Memory) Close() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.facts, m.sorted, m.links, m.judgements, m.twins, m.closed = nil, nil, nil, nil, nil, true
+	m.facts, m.sorted, m.links, m.judgements, m.twins, m.wrong, m.closed = nil, nil, nil, nil, nil, nil, true
 	return nil
 }
 

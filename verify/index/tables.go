@@ -20,6 +20,7 @@ const (
 	bucketJudgements = "judgements"
 	bucketTwins      = "twins"
 	bucketLinks      = "links"
+	bucketWrong      = "wrong"
 	metaFormat       = "format"
 	metaID           = "id"
 )

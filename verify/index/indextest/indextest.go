@@ -45,7 +45,9 @@ func Run(t *testing.T, open func(t *testing.T) index.Store) {
 		{"another name of a blob leads to its fact, once there are both", testLinks},
 		{"a name of a blob never becomes that of another", testLinksNeverChange},
 		{"what is not another name, or not of a blob, is refused and not stored", testForeignLinks},
-		{"judgements and links are not facts", testNotFacts},
+		{"a blob is wrong from when it is marked until that is cleared", testWrong},
+		{"what is no wrong blob is refused and not stored", testNotWrong},
+		{"judgements, links and wrong blobs are not facts", testNotFacts},
 		{"the revision differs after every change", testRevision},
 		{"the number of facts counts each once", testStat},
 		{"a context that has ended ends every call", testContext},
@@ -72,6 +74,7 @@ func RunDurable(t *testing.T, open func(t *testing.T, folder string) index.Store
 		for i := range 50 {
 			putJudgement(t, first, Judgement(i))
 			link(t, first, Name(i), Fact(i).Digest)
+			markWrong(t, first, Wrong(i))
 		}
 		revision, stat := revisionOf(t, first), statOf(t, first)
 		if err := first.Close(); err != nil {
@@ -92,6 +95,7 @@ func RunDurable(t *testing.T, open func(t *testing.T, folder string) index.Store
 			if diff := cmp.Diff(Fact(i), get(t, again, Name(i))); diff != "" {
 				t.Errorf("fact under another name (-before +after):\n%s", diff)
 			}
+			wrong(t, again, Wrong(i))
 		}
 		if got := revisionOf(t, again); got != revision {
 			t.Errorf("revision was %q, is %q", revision, got)

@@ -255,8 +255,11 @@ func testNotFacts(t *testing.T, s index.Store) {
 		unknown(t, s, j.Config)
 		j.Manifest = Fact(i).Digest
 		putJudgement(t, s, j)
+		markWrong(t, s, Wrong(i))
+		unknown(t, s, Wrong(i).Digest)
+		markWrong(t, s, verify.WrongBlob{Digest: Fact(i).Digest, Actual: Wrong(2).Actual})
 		if got := revisionOf(t, s); got != revision {
-			t.Errorf("a judgement changed the revision from %q to %q", revision, got)
+			t.Errorf("a judgement or wrong blob changed the revision from %q to %q", revision, got)
 		}
 	}
 	if got := statOf(t, s).Facts; got != 10 {
