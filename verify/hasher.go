@@ -1,10 +1,7 @@
 package verify
 
 import (
-	"bufio"
 	"crypto/sha256"
-	"errors"
-	"fmt"
 	"hash"
 	"io"
 	"sync"
@@ -14,44 +11,60 @@ import (
 )
 
 const (
-	chunkSize = 64 << 10 // bytes handed to the decoder at once
+	chunkSize = 32 << 10 // bytes handed to the decoder at once
 	chunks    = 4        // chunks on their way to the decoder
 
 	bzip2Size = 4 << 20 // what a decoder of bzip2 holds
 )
 
-// errAborted ends the decoder after Close: a Sum that comes after it says that
-// nothing could be found out.
-var errAborted = &decodeError{GivenUp, "hashing was given up"}
+var (
+	// errAborted ends the decoder after Close: a Sum that comes after it says
+	// that nothing could be found out.
+	errAborted = &decodeError{GivenUp, "hashing was given up"}
+	// errLag ends the decoder when Write waited for it too long.
+	errLag = &decodeError{GivenUp, "hashing held up the transfer for longer than limits.lag"}
+)
 
 // A Hasher computes the Fact of the blob that is written to it.
 //
 // It sits beside a transfer and never harms it: Write never fails and never
 // drops bytes, and what is wrong with the blob is told by Sum alone. Write
 // computes the digest itself; decoding runs in a goroutine behind a buffer of
-// at most 256 KiB, so that Write waits only when the decoder is that far
-// behind. Memory does not grow with the blob, save for the window that a zstd
-// frame asks for.
+// at most 128 KiB, and hashing of what gzip decodes to in another, so that Write
+// waits only when the decoder is that far behind. Memory does not grow with the
+// blob: it is about 400 KiB, save for the window that a zstd frame asks for.
 //
 // Exactly one of Sum and Close must be called at the end; both wait for the
-// goroutine. A Hasher is for one goroutine at a time.
+// goroutines. A Hasher is for one goroutine at a time.
 type Hasher struct {
 	limits  Limits
 	content io.Writer // also gets the decoded bytes; may be nil
 	stored  hash.Hash
 	size    int64
 
-	chunk []byte        // being filled by Write
-	full  chan []byte   // to the decoder, in order; closed at the end
-	free  chan []byte   // back from the decoder
-	made  int           // chunks made so far
-	abort chan struct{} // closed by Close
-	done  chan struct{} // closed when the decoder has ended
-	once  sync.Once
-	held  holding // the decoder's window
+	chunk  *chunk        // being filled by Write
+	full   chan *chunk   // to the decoder, in order; closed at the end
+	free   chan *chunk   // back from the decoder
+	made   int           // chunks taken from the pool so far
+	waited time.Duration // for the decoder; counted with Limits.Lag
+	abort  chan struct{} // closed by Close, or when waited is too long
+	gaveUp error         // why abort was closed; written before
+	done   chan struct{} // closed when the decoder has ended
+	once   sync.Once
+	held   holding // the decoder's window
 
 	decoded Fact // written by the decoder before it closes done
 }
+
+// A chunk is bytes of the blob on their way to the decoder.
+type chunk struct {
+	n   int
+	buf [chunkSize]byte
+}
+
+func (c *chunk) filled() []byte { return c.buf[:c.n] }
+
+var chunkPool = sync.Pool{New: func() any { return new(chunk) }}
 
 // NewHasher returns a Hasher with the given limits and starts its decoder.
 func NewHasher(l Limits) *Hasher { return newHasher(l, nil) }
@@ -63,8 +76,8 @@ func newHasher(l Limits, content io.Writer) *Hasher {
 		limits:  l.withDefaults(),
 		content: content,
 		stored:  sha256.New(),
-		full:    make(chan []byte, chunks),
-		free:    make(chan []byte, chunks),
+		full:    make(chan *chunk, chunks),
+		free:    make(chan *chunk, chunks),
 		abort:   make(chan struct{}),
 		done:    make(chan struct{}),
 	}
@@ -81,10 +94,11 @@ func (h *Hasher) Write(p []byte) (int, error) {
 		if h.chunk == nil && !h.next() {
 			break // the decoder has ended; the digest goes on
 		}
-		n := copy(h.chunk[len(h.chunk):cap(h.chunk)], rest)
-		h.chunk = h.chunk[:len(h.chunk)+n]
+		c := h.chunk
+		n := copy(c.buf[c.n:], rest)
+		c.n += n
 		rest = rest[n:]
-		if len(h.chunk) == cap(h.chunk) {
+		if c.n == chunkSize {
 			h.flush()
 		}
 	}
@@ -96,27 +110,53 @@ func (h *Hasher) next() bool {
 	select {
 	case <-h.done:
 		return false
+	case <-h.abort:
+		return false
 	default:
 	}
-	if h.made < chunks && len(h.free) == 0 {
-		h.made++
-		h.chunk = make([]byte, 0, chunkSize)
-		return true
+	if h.made == chunks || len(h.free) > 0 {
+		return h.wait()
+	}
+	h.made++
+	h.chunk = chunkPool.Get().(*chunk)
+	h.chunk.n = 0
+	return true
+}
+
+// wait waits for an empty chunk, for no longer than Limits.Lag in all.
+func (h *Hasher) wait() bool {
+	var late <-chan time.Time
+	if h.limits.Lag > 0 && len(h.free) == 0 {
+		began := time.Now()
+		defer func() { h.waited += time.Since(began) }()
+		t := time.NewTimer(h.limits.Lag - h.waited)
+		defer t.Stop()
+		late = t.C
 	}
 	select {
-	case c := <-h.free:
-		h.chunk = c[:0]
+	case h.chunk = <-h.free:
+		h.chunk.n = 0
 		return true
 	case <-h.done:
-		return false
+	case <-late:
+		h.giveUp(errLag)
 	}
+	return false
 }
 
 // flush hands the chunk over. There is always room: only `chunks` exist.
 func (h *Hasher) flush() {
-	if len(h.chunk) > 0 {
+	if h.chunk != nil && h.chunk.n > 0 {
 		h.full <- h.chunk
 		h.chunk = nil
+	}
+}
+
+// giveUp has the decoder end as soon as it can.
+func (h *Hasher) giveUp(why error) {
+	if h.gaveUp == nil {
+		h.gaveUp = why
+		close(h.abort)
 	}
 }
 
@@ -147,9 +187,9 @@ func (h *Hasher) Sum() Fact {
 // Calling it again, or after Sum, does nothing.
 func (h *Hasher) Close() {
 	h.once.Do(func() {
-		h.chunk = nil
-		close(h.abort)
+		h.giveUp(errAborted)
 		close(h.full)
+		h.recycle()
 	})
 	<-h.done
 }
@@ -158,164 +198,24 @@ func (h *Hasher) end() {
 	h.once.Do(func() {
 		h.flush()
 		close(h.full)
+		h.recycle()
 	})
 	<-h.done
 }
 
-// decode is the decoder's goroutine. A decoder that panics on a blob must not
-// take the transfers of others with it.
-func (h *Hasher) decode() {
-	defer close(h.done)
-	defer h.held.release()
-	defer func() {
-		if p := recover(); p != nil {
-			h.fail(&decodeError{Unsupported, fmt.Sprintf("the decoder panicked: %v", p)})
-		}
-	}()
-	in := &chunkReader{h: h}
-	br := bufio.NewReaderSize(in, 16<<10)
-	head, err := br.Peek(headSize)
-	if err != nil && !errors.Is(err, io.EOF) {
-		h.fail(err)
-		return
+// recycle waits for the decoder and gives all chunks back.
+func (h *Hasher) recycle() {
+	<-h.done
+	if h.chunk != nil {
+		chunkPool.Put(h.chunk)
+		h.chunk = nil
 	}
-	h.decoded.Encoding = sniff(head)
-	if h.decoded.Encoding == Identity {
-		err = h.identity(br, head)
-	} else {
-		err = h.unpack(br, in, head)
+	for c := range h.full {
+		chunkPool.Put(c)
 	}
-	if err != nil {
-		h.fail(err)
+	for len(h.free) > 0 {
+		chunkPool.Put(<-h.free)
 	}
-}
-
-// identity looks at a blob that is its own content, which Write hashes already.
-func (h *Hasher) identity(br *bufio.Reader, head []byte) error {
-	if !isTarStart(head) {
-		h.decoded.Quirks |= NotTar
-	}
-	if h.content == nil {
-		return nil
-	}
-	_, err := br.WriteTo(h.content)
-	return err
-}
-
-// unpack hashes the content of an encoded blob.
-func (h *Hasher) unpack(br *bufio.Reader, in *chunkReader, head []byte) error {
-	f := &h.decoded
-	if isTarHeader(head) {
-		return ambiguous("it is a tar archive and begins like " + f.Encoding.String() + "; runtimes differ in which they unpack")
-	}
-	s := &sink{hash: sha256.New(), content: h.content, limits: h.limits, read: in.count, abort: h.abort}
-	err := h.run(br, in, s, isSkippable(head))
-	f.UnpackedSize = s.size
-	if err == nil {
-		f.Unpacked = digest.NewDigest(digest.SHA256, s.hash)
-	}
-	return err
-}
-
-func (h *Hasher) run(br *bufio.Reader, in *chunkReader, s *sink, skippable bool) error {
-	f := &h.decoded
-	switch f.Encoding {
-	case Gzip:
-		g := newGzipReader(br, in.count)
-		err := g.decode(s)
-		f.Parts, f.Trailing, f.Quirks = g.members, g.trailing, g.quirks
-		return err
-	case Zstd:
-		if skippable {
-			f.Quirks |= SkippableFirst
-		}
-		var err error
-		f.Parts, err = decodeZstd(br, s, h.limits, &h.held)
-		return err
-	case XZ:
-		var err error
-		f.Parts, err = decodeXZ(br, s, h.limits, &h.held)
-		return err
-	default:
-		f.Parts = 1
-		if err := h.held.grow(bzip2Size); err != nil {
-			return err
-		}
-		return decodeBzip2(br, s)
-	}
-}
-
-func (h *Hasher) fail(err error) {
-	var d *decodeError
-	if !errors.As(err, &d) {
-		d = &decodeError{Corrupt, err.Error()}
-	}
-	h.decoded.Problem = d.problem
-	h.decoded.Reason = d.reason[:min(len(d.reason), MaxReason)]
-}
-
-// A chunkReader gives the decoder the bytes of the chunks.
-type chunkReader struct {
-	h    *Hasher
-	cur  []byte
-	rest []byte
-	n    int64
-}
-
-func (r *chunkReader) count() int64 { return r.n }
-
-func (r *chunkReader) Read(p []byte) (int, error) {
-	for len(r.rest) == 0 {
-		if r.cur != nil {
-			r.h.free <- r.cur
-			r.cur = nil
-		}
-		c, ok := <-r.h.full
-		select {
-		case <-r.h.abort:
-			return 0, errAborted
-		default:
-		}
-		if !ok {
-			return 0, io.EOF
-		}
-		r.cur, r.rest = c, c
-	}
-	n := copy(p, r.rest)
-	r.rest = r.rest[n:]
-	r.n += int64(n)
-	return n, nil
-}
-
-// A sink hashes and counts decoded bytes and enforces the limits.
-type sink struct {
-	hash    hash.Hash
-	content io.Writer // also gets the bytes; may be nil
-	size    int64
-	limits  Limits
-	read    func() int64 // stored bytes consumed so far
-	abort   <-chan struct{}
-}
-
-func (s *sink) Write(p []byte) (int, error) {
-	select {
-	case <-s.abort:
-		return 0, errAborted
-	default:
-	}
-	s.size += int64(len(p))
-	if s.size > s.limits.Unpacked {
-		return 0, overLimit("it unpacks to more than limits.unpacked")
-	}
-	if s.size > ratioFloor && s.size/s.limits.Ratio > s.read() {
-		return 0, overLimit("it unpacks to more than limits.ratio times its size")
-	}
-	if s.content != nil {
-		if _, err := s.content.Write(p); err != nil {
-			return 0, err
-		}
-	}
-	return s.hash.Write(p)
 }
 
 // Hash reads r to its end and returns the Fact of its bytes, stamped with how

@@ -1,5 +1,7 @@
 package verify
 
+import "time"
+
 // Limits bound what decoding one blob may cost. A blob over a limit is
 // unverifiable, never a mismatch, and its transfer is not touched.
 type Limits struct {
@@ -12,6 +14,10 @@ type Limits struct {
 	// Window is the largest zstd window or single segment, in bytes; a
 	// decoder holds one window in memory. Zero means 128 MiB, as in zstd(1).
 	Window int64
+	// Lag is how long hashing may hold up the transfer of a blob, in all. A blob
+	// whose hashing held it up for longer is GivenUp. Zero means that it may as
+	// long as it takes.
+	Lag time.Duration
 	// Memory is what windows of zstd and xz are taken from. A blob for which
 	// there is none is GivenUp. Nil means that there always is.
 	Memory Memory

@@ -11,9 +11,9 @@ type Memory interface {
 	Release(bytes int64)
 }
 
-// decoderSize is what a decoder holds besides a window. It is too little to be
-// taken from a Memory.
-const decoderSize = 128 << 10
+// decoderSize is what a decoder holds besides a window; that of gzip holds the
+// most. It is too little to be taken from a Memory.
+const decoderSize = 256 << 10
 
 // errNoMemory is not about the blob: hashed another time, it may be decoded.
 var errNoMemory = &decodeError{GivenUp, "there is no memory for its window"}

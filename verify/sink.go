@@ -1,0 +1,99 @@
+package verify
+
+import (
+	"crypto/sha256"
+	"hash"
+	"io"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// A sink hashes and counts decoded bytes and enforces the limits.
+type sink struct {
+	hash    hash.Hash
+	content io.Writer // also gets the bytes; may be nil
+	failed  error     // of content
+	size    int64
+	limits  Limits
+	read    func() int64 // stored bytes consumed so far
+	abort   <-chan struct{}
+}
+
+func newSink(content io.Writer, l Limits, read func() int64, abort <-chan struct{}) *sink {
+	return &sink{hash: sha256.New(), content: content, limits: l, read: read, abort: abort}
+}
+
+// Write hashes p, or returns why there must be no more.
+func (s *sink) Write(p []byte) (int, error) {
+	if err := s.admit(p); err != nil {
+		return 0, err
+	}
+	s.add(p)
+	return len(p), s.failed
+}
+
+// admit counts bytes, or returns why they are too many.
+func (s *sink) admit(p []byte) error {
+	select {
+	case <-s.abort:
+		return errAborted
+	default:
+	}
+	s.size += int64(len(p))
+	if s.size > s.limits.Unpacked {
+		return overLimit("it unpacks to more than limits.unpacked")
+	}
+	if s.size > ratioFloor && s.size/s.limits.Ratio > s.read() {
+		return overLimit("it unpacks to more than limits.ratio times its size")
+	}
+	return nil
+}
+
+// add hashes bytes that were admitted.
+func (s *sink) add(p []byte) {
+	if s.content != nil && s.failed == nil {
+		_, s.failed = s.content.Write(p)
+	}
+	s.hash.Write(p)
+}
+
+// digest returns the digest of all bytes, or the error of content.
+func (s *sink) digest() (digest.Digest, error) {
+	return digest.NewDigest(digest.SHA256, s.hash), s.failed
+}
+
+// An aside hashes what inflate decodes in a goroutine of its own, one piece
+// behind: decoding one DEFLATE stream is work for one core, and hashing what
+// comes of it for another.
+type aside struct {
+	*sink
+	pieces chan []byte
+	done   chan struct{}
+}
+
+// Take implements inflate.Sink. A piece must not change until Take was called
+// twice more: one piece waits while another is hashed.
+func (a *aside) Take(p []byte) error {
+	if err := a.admit(p); err != nil {
+		return err
+	}
+	if a.pieces == nil {
+		a.pieces, a.done = make(chan []byte, 1), make(chan struct{})
+		go func() {
+			defer close(a.done)
+			for p := range a.pieces {
+				a.add(p)
+			}
+		}()
+	}
+	a.pieces <- p
+	return nil
+}
+
+// Done implements inflate.Sink.
+func (a *aside) Done() {
+	if a.pieces != nil {
+		close(a.pieces)
+		<-a.done
+	}
+}
