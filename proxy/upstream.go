@@ -73,6 +73,7 @@ func (u *upstream) do(ctx context.Context, c caller, method, path, query string,
 		req.Header[k] = v
 	}
 	req.Header.Set("User-Agent", "diffgate")
+	req.Header.Set("Accept-Encoding", "identity") // bytes are asked for, to be hashed
 	if len(accept) > 0 {
 		req.Header["Accept"] = accept
 	}
@@ -116,6 +117,7 @@ func (u *upstream) follow(ctx context.Context, res *http.Response, header http.H
 			}
 		}
 		req.Header.Set("User-Agent", "diffgate")
+		req.Header.Set("Accept-Encoding", "identity")
 		if res, err = u.storage.RoundTrip(req); err != nil {
 			return nil, err
 		}
