@@ -172,6 +172,7 @@ func TestTransportGarbage(t *testing.T) {
 		{"an unknown transfer encoding", "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nab"},
 		{"a header without a colon", "HTTP/1.1 200 OK\r\nnothing\r\n\r\n"},
 		{"a header that does not end", "HTTP/1.1 200 OK\r\nX: y\r\n"},
+		{"a megabyte of headers", "HTTP/1.1 200 OK\r\nX: " + strings.Repeat("y", 1<<20) + "\r\nContent-Length: 0\r\n\r\n"},
 		{"a status of no number", "HTTP/1.1 abc OK\r\n\r\n"},
 	}
 	for _, tt := range tests {
