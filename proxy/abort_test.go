@@ -154,7 +154,13 @@ func TestClientGoneBeforeAnswer(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-ended
-	eventually(t, func() bool { return p.metric(t, "diffid_http_requests_in_flight") == 0 })
+	eventually(t, func() bool { return p.Logs.FilterMessage("request").Len() == 1 })
+	if n := p.metric(t, "diffid_http_requests_total", "code", "499"); n != 1 {
+		t.Errorf("counted %v clients gone, want 1", n)
+	}
+	if line := p.Logs.FilterMessage("request").All()[0].ContextMap(); line["http.response.status"] != int64(499) {
+		t.Errorf("the access log says %v, want the status 499", line)
+	}
 }
 
 // An upstream that cannot be reached makes an answer that clients of
