@@ -79,6 +79,23 @@ func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
 		}
 	}
 	setForwarded(pr.Out.Header, pr.In, x.p.cfg.TrustedProxies)
+	if !isRead(pr.In.Method) {
+		x.setRetry(pr.Out)
+	}
+}
+
+// setRetry says whether net/http may send a write again when a connection that
+// it used again turns out to be closed: a manifest may come twice, the part of
+// an upload may not, and nobody can tell whether the first one arrived. A key
+// allows it whatever its value; one without a value is not sent.
+func (x *exchange) setRetry(out *http.Request) {
+	for _, key := range []string{"Idempotency-Key", "X-Idempotency-Key"} {
+		out.Header.Del(key)
+	}
+	if x.bodyCopy != nil {
+		out.GetBody = x.bodyCopy
+		out.Header["Idempotency-Key"] = nil
+	}
 }
 
 // fromHeaders are the headers by which a proxy says how a client reached it.
