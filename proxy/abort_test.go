@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"diffgate/proxy"
 )
 
 // zeros is an endless body that counts what is read of it.
@@ -154,7 +157,13 @@ func TestClientGoneBeforeAnswer(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-ended
-	eventually(t, func() bool { return p.metric(t, "diffid_http_requests_in_flight") == 0 })
+	eventually(t, func() bool { return p.Logs.FilterMessage("request").Len() == 1 })
+	if n := p.metric(t, "diffid_http_requests_total", "code", "499"); n != 1 {
+		t.Errorf("counted %v clients gone, want 1", n)
+	}
+	if line := p.Logs.FilterMessage("request").All()[0].ContextMap(); line["http.response.status"] != int64(499) {
+		t.Errorf("the access log says %v, want the status 499", line)
+	}
 }
 
 // An upstream that cannot be reached makes an answer that clients of
@@ -227,30 +236,87 @@ func TestUpstreamDiesMidDownload(t *testing.T) {
 	}
 }
 
-// An upstream that drops the connection on an upload: a body is not sent
-// twice, so the client is told.
+// An upstream that drops the connection on a write: an upload is not sent
+// twice, whatever the client says of it, so the client is told; a manifest is,
+// because it is the same manifest then.
 func TestUpstreamDropsUpload(t *testing.T) {
 	t.Parallel()
-	var drop atomic.Bool
-	log := recordRequests(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !drop.Load() {
-			return
+	const session, manifest = "/v2/a/blobs/uploads/u", "/v2/a/manifests/t"
+	put := session + "?digest=" + objectDigest
+	tests := []struct {
+		name         string
+		method, path string
+		body         string
+		header       []string
+		times        int // that the upstream is asked
+		status       int
+	}{
+		{"a part of an upload", "PATCH", session, "{}", nil, 1, 502},
+		{"a part of an upload with a key", "PATCH", session, "{}", []string{"Idempotency-Key", "k"}, 1, 502},
+		{"an upload", "PUT", put, "{}", nil, 1, 502},
+		{"the end of an upload", "PUT", put, "", nil, 1, 502},
+		{"the end of an upload with a key", "PUT", put, "", []string{"Idempotency-Key", "k"}, 1, 502},
+		{"the end of an upload with a key of old", "PUT", put, "", []string{"X-Idempotency-Key", "k"}, 1, 502},
+		{"the begin of an upload with a key", "POST", "/v2/a/blobs/uploads/", "", []string{"Idempotency-Key", "k"}, 1, 502},
+		{"a manifest", "PUT", manifest, "{}", nil, 2, 201},
+		{"a manifest with a key", "PUT", manifest, "{}", []string{"Idempotency-Key", "k"}, 2, 201},
+		{"a read", "GET", manifest, "", nil, 2, 201},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			var drops atomic.Int32
+			var key atomic.Bool
+			bodies := new(bodyLog)
+			upstream := newUpstream(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/v2/" {
+					return
+				}
+				bodies.ServeHTTP(w, r)
+				if drops.Add(-1) >= 0 {
+					panic(http.ErrAbortHandler)
+				}
+				if _, ok := r.Header["Idempotency-Key"]; ok {
+					key.Store(true)
+				}
+				w.WriteHeader(http.StatusCreated)
+			}))
+			p := newProxy(t, upstream.URL, func(c *proxy.Config) { c.Mode = proxy.Off }) // who refuses no manifest
+			do(t, http.MethodGet, p.URL+"/v2/", nil)                                     // a connection to be used again
+			drops.Store(1)
+			if a := do(t, tt.method, p.URL+tt.path, []byte(tt.body), tt.header...); a.Status != tt.status {
+				t.Errorf("got %d %s, want %d", a.Status, a.Body, tt.status)
+			}
+			path, _, _ := strings.Cut(tt.path, "?")
+			want := slices.Repeat([]string{fmt.Sprintf("%s %s len=%d %q", tt.method, path, len(tt.body), tt.body)}, tt.times)
+			if diff := cmp.Diff(want, bodies.take()); diff != "" {
+				t.Errorf("the upstream saw (-want +got)\n%s", diff)
+			}
+			if key.Load() {
+				t.Error("the upstream got a key that is ours")
+			}
+			if known := p.facts(t); len(known) > 0 {
+				t.Errorf("the DiffID index learned %v", known)
+			}
+		})
+	}
+}
+
+// An upstream that drops every connection is asked twice for a manifest, and
+// not for ever.
+func TestUpstreamDropsEveryManifest(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int32
+	upstream := newUpstream(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/v2/" {
+			asked.Add(1)
+			panic(http.ErrAbortHandler)
 		}
-		_, _ = io.ReadFull(r.Body, make([]byte, 1))
-		panic(http.ErrAbortHandler)
 	}))
-	p := newProxy(t, newUpstream(t, log).URL, nil)
-	do(t, http.MethodGet, p.URL+"/v2/", nil) // a connection to be used again
-	drop.Store(true)
-	log.take()
-	a := do(t, http.MethodPut, p.URL+"/v2/a/blobs/uploads/u?digest="+objectDigest, []byte("{}"))
-	if a.Status != http.StatusBadGateway || a.codes() != "UNAVAILABLE" {
-		t.Errorf("got %d %s, want 502 UNAVAILABLE", a.Status, a.Body)
-	}
-	if seen := log.take(); len(seen) != 1 {
-		t.Errorf("the upstream saw %q, want one request", seen)
-	}
-	if known := p.facts(t); len(known) > 0 {
-		t.Errorf("the DiffID index learned %v", known)
+	p := newProxy(t, upstream.URL, func(c *proxy.Config) { c.Mode = proxy.Off })
+	do(t, http.MethodGet, p.URL+"/v2/", nil)
+	a := do(t, http.MethodPut, p.URL+"/v2/a/manifests/t", []byte("{}"))
+	if a.Status != http.StatusBadGateway || a.codes() != "UNAVAILABLE" || asked.Load() != 2 {
+		t.Errorf("got %d %s after %d requests, want 502 UNAVAILABLE after 2", a.Status, a.Body, asked.Load())
 	}
 }

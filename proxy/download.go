@@ -23,8 +23,11 @@ func tapDownload(x *exchange) error {
 	case x.r.Method != http.MethodGet:
 		return x.forward(nil)
 	}
+	// A blob is bytes, not something that may be encoded for the way. Whatever
+	// the upstream says of what it sends, it is the blob or it is not.
+	x.r.Header.Set("Accept-Encoding", "identity")
 	return x.forward(func(res *http.Response) error {
-		if res.StatusCode != http.StatusOK || res.Header.Get("Content-Encoding") != "" {
+		if res.StatusCode != http.StatusOK {
 			return nil
 		}
 		if res.ContentLength == 0 && dgst != dgst.Algorithm().FromBytes(nil) {

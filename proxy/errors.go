@@ -124,7 +124,7 @@ func toHTTP(err error) *httpError {
 	case errors.Is(err, errClosed):
 		return errUnavailable(http.StatusServiceUnavailable, "the proxy is shutting down; try again", err)
 	case errors.Is(err, context.Canceled):
-		return errUnavailable(http.StatusServiceUnavailable, "the request was cancelled", err)
+		return errUnavailable(statusClientGone, "the request was cancelled", err)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, errStalled), isTimeout(err):
 		return errUnavailable(http.StatusGatewayTimeout, "the upstream registry did not answer in time", err)
 	case errors.Is(err, errAnswer):
@@ -147,6 +147,10 @@ func isTimeout(err error) bool {
 	var n net.Error
 	return errors.As(err, &n) && n.Timeout()
 }
+
+// statusClientGone is for the log, as nginx and distribution write it there: the
+// client is not there to read it.
+const statusClientGone = 499
 
 // refusedRest is how long a client may go on sending a body that was refused.
 const refusedRest = 10 * time.Second

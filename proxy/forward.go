@@ -79,6 +79,23 @@ func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
 		}
 	}
 	setForwarded(pr.Out.Header, pr.In, x.p.cfg.TrustedProxies)
+	if !isRead(pr.In.Method) {
+		x.setRetry(pr.Out)
+	}
+}
+
+// setRetry says whether net/http may send a write again when a connection that
+// it used again turns out to be closed: a manifest may come twice, the part of
+// an upload may not, and nobody can tell whether the first one arrived. A key
+// allows it whatever its value; one without a value is not sent.
+func (x *exchange) setRetry(out *http.Request) {
+	for _, key := range []string{"Idempotency-Key", "X-Idempotency-Key"} {
+		out.Header.Del(key)
+	}
+	if x.bodyCopy != nil {
+		out.GetBody = x.bodyCopy
+		out.Header["Idempotency-Key"] = nil
+	}
 }
 
 // fromHeaders are the headers by which a proxy says how a client reached it.
@@ -136,8 +153,8 @@ func scheme(r *http.Request) string {
 // through the proxy. A registry with a configured host name, or one that lost
 // the Host header, names itself instead.
 //
-// A redirect (3xx) that was not followed is the client's to follow; the taps
-// miss it, the gate does not.
+// A redirect (3xx) of a read that was not followed is the client's to follow;
+// the taps miss it, the gate does not. That of a write may not lead elsewhere.
 func (x *exchange) keepLocation(res *http.Response) error {
 	loc := res.Header.Get("Location")
 	if loc == "" {
@@ -148,14 +165,18 @@ func (x *exchange) keepLocation(res *http.Response) error {
 		return errUnavailable(http.StatusBadGateway, "the upstream answered with a Location that cannot be read", withoutURL(err))
 	}
 	seenHost, seenScheme := clientView(x.r, x.p.cfg.TrustedProxies)
-	redirect := res.StatusCode/100 == 3
+	home, redirect := u.Host == seenHost && u.Scheme == seenScheme, res.StatusCode/100 == 3
+	round := errUnavailable(http.StatusBadGateway, "the upstream sends uploads round the proxy; that cannot be verified", nil)
 	switch {
-	case u.Host == "" || u.Host == seenHost && u.Scheme == seenScheme:
+	case redirect && isRead(x.r.Method) && u.Host != x.p.cfg.Upstream.Host:
 		return nil
-	case redirect && u.Host != x.p.cfg.Upstream.Host:
+	case manyReadings(loc, u):
+		return round
+	case u.Host == "" || home && u.User == nil:
 		return nil
-	case !redirect && !strings.HasPrefix(u.Path, "/v2/"):
-		return errUnavailable(http.StatusBadGateway, "the upstream sends uploads round the proxy; that cannot be verified", nil)
+	case home: // with credentials, which are nobody's business
+	case redirect && u.Host != x.p.cfg.Upstream.Host, !redirect && !strings.HasPrefix(u.Path, "/v2/"):
+		return round
 	}
 	u.Scheme, u.Host, u.User = seenScheme, seenHost, nil
 	if seenHost == "" { // HTTP/1.0; a path will do
@@ -163,6 +184,12 @@ func (x *exchange) keepLocation(res *http.Response) error {
 	}
 	res.Header.Set("Location", u.String())
 	return nil
+}
+
+// manyReadings reports whether a Location names a host to some clients only: to
+// browsers a backslash is a slash, and so are three slashes two.
+func manyReadings(loc string, u *url.URL) bool {
+	return strings.Contains(loc, `\`) || u.Host == "" && (u.Scheme != "" || strings.HasPrefix(loc, "//"))
 }
 
 // clientView returns the host and scheme under which the client sees us.

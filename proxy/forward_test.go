@@ -232,8 +232,9 @@ func TestBeforeAndBehind(t *testing.T) {
 func TestRedirectsAreNotFollowed(t *testing.T) {
 	t.Parallel()
 	log := recordRequests(http.RedirectHandler("/v2/elsewhere", http.StatusMovedPermanently))
-	p := newProxy(t, newUpstream(t, log).URL, nil)
-	for _, request := range []string{"GET /v2/", "GET /v2/a/manifests/t", "DELETE /v2/a/manifests/t", "POST /v2/a/blobs/uploads/"} {
+	p := newProxy(t, newUpstream(t, log).URL, func(c *proxy.Config) { c.Mode = proxy.Off }) // who refuses no manifest
+	for _, request := range []string{"GET /v2/", "GET /v2/a/manifests/t", "DELETE /v2/a/manifests/t", "POST /v2/a/blobs/uploads/",
+		"PATCH /v2/a/blobs/uploads/u", "PUT /v2/a/blobs/uploads/u?digest=" + objectDigest, "PUT /v2/a/manifests/t"} {
 		method, path, _ := strings.Cut(request, " ")
 		a := do(t, method, p.URL+path, nil)
 		if a.Status != http.StatusMovedPermanently || a.Header.Get("Location") != "/v2/elsewhere" {
@@ -241,6 +242,22 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 		}
 		if diff := cmp.Diff([]string{request + " len=0"}, log.take()); diff != "" {
 			t.Errorf("upstream requests (-want +got)\n%s", diff)
+		}
+	}
+}
+
+// A write that the upstream sends elsewhere would not pass there.
+func TestWritesAreNotSentRound(t *testing.T) {
+	t.Parallel()
+	upstream := newUpstream(t, http.RedirectHandler("https://registry.example/v2/elsewhere", http.StatusTemporaryRedirect))
+	p := newProxy(t, upstream.URL, func(c *proxy.Config) { c.Mode = proxy.Off }) // who refuses no manifest
+	for _, request := range []string{
+		"POST /v2/a/blobs/uploads/", "PATCH /v2/a/blobs/uploads/u", "PUT /v2/a/blobs/uploads/u?digest=" + objectDigest,
+		"PUT /v2/a/manifests/t", "DELETE /v2/a/manifests/t",
+	} {
+		method, path, _ := strings.Cut(request, " ")
+		if a := do(t, method, p.URL+path, nil); a.Status != http.StatusBadGateway || a.codes() != "UNAVAILABLE" {
+			t.Errorf("%s: got %d to %q, want 502 UNAVAILABLE", request, a.Status, a.Header.Get("Location"))
 		}
 	}
 }

@@ -19,6 +19,7 @@ func gate(x *exchange) error {
 		return err
 	}
 	defer release()
+	x.bodyCopy = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 	x.r.Body = io.NopCloser(bytes.NewReader(body))
 	x.r.ContentLength = int64(len(body))
 	if x.p.cfg.Mode == Off {

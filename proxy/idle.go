@@ -27,7 +27,7 @@ type idleWatch struct {
 // the handler returns.
 func watchIdle(x *exchange) *idleWatch {
 	i := &idleWatch{rc: http.NewResponseController(x.w.ResponseWriter)}
-	if x.r.Body != nil && x.r.ContentLength != 0 {
+	if x.r.Body != nil && x.r.ContentLength != 0 && !x.bodyRead {
 		i.unread = true
 		x.r.Body = &idleBody{ReadCloser: x.r.Body, watch: i}
 	}

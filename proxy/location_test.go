@@ -22,27 +22,42 @@ func TestLocation(t *testing.T) {
 	const elsewhere = "https://registry.example/v2/a/blobs/uploads/u?_state=Zm9v%2D-bar==&x=%2f"
 	tests := []struct {
 		name     string
+		method   string
 		status   int
 		location string   // UPSTREAM stands for the upstream's own host
 		trusted  []string // headers of a trusted outer proxy
 		want     string
 	}{
-		{"a path", 202, "/v2/a/blobs/uploads/u?_state=a==", nil, "/v2/a/blobs/uploads/u?_state=a=="},
-		{"the host that the client asked for", 202, "http://client.example/v2/x", nil, "http://client.example/v2/x"},
-		{"the upstream's own host", 202, "http://UPSTREAM/v2/x?a=b", nil, "http://client.example/v2/x?a=b"},
-		{"a host that the upstream was configured with", 202, elsewhere, nil, strings.Replace(elsewhere, "https://registry.example", "http://client.example", 1)},
-		{"the right host under another scheme", 202, "https://client.example/v2/x", nil, "http://client.example/v2/x"},
-		{"somebody's credentials", 202, "http://user:secret@registry.example/v2/x", nil, "http://client.example/v2/x"},
-		{"a host without a scheme", 202, "//registry.example/v2/x", nil, "http://client.example/v2/x"},
-		{"where a blob is", 201, "https://registry.example/v2/a/blobs/" + objectDigest, nil, "http://client.example/v2/a/blobs/" + objectDigest},
-		{"a place for uploads that is no registry", 202, "https://uploads.example/put/here?sig=x", nil, "502 UNAVAILABLE"},
-		{"a Location that nobody can read", 202, "http://[::1/v2/x", nil, "502 UNAVAILABLE"},
-		{"storage, in a redirect", 307, "https://storage.example/bucket/blob?sig=a%2Fb==", nil, "https://storage.example/bucket/blob?sig=a%2Fb=="},
-		{"the upstream itself, in a redirect", 301, "http://UPSTREAM/v2/a/", nil, "http://client.example/v2/a/"},
-		{"a client behind TLS", 202, elsewhere, []string{"X-Forwarded-Proto", "https"}, strings.Replace(elsewhere, "registry", "client", 1)},
-		{"a client that sees another host", 202, elsewhere, []string{"X-Forwarded-Proto", "https", "X-Forwarded-Host", "outer.example:8443, inner"},
+		{"a path", "POST", 202, "/v2/a/blobs/uploads/u?_state=a==", nil, "/v2/a/blobs/uploads/u?_state=a=="},
+		{"the host that the client asked for", "POST", 202, "http://client.example/v2/x", nil, "http://client.example/v2/x"},
+		{"the upstream's own host", "POST", 202, "http://UPSTREAM/v2/x?a=b", nil, "http://client.example/v2/x?a=b"},
+		{"a host that the upstream was configured with", "POST", 202, elsewhere, nil, strings.Replace(elsewhere, "https://registry.example", "http://client.example", 1)},
+		{"the right host under another scheme", "POST", 202, "https://client.example/v2/x", nil, "http://client.example/v2/x"},
+		{"somebody's credentials", "POST", 202, "http://user:secret@registry.example/v2/x", nil, "http://client.example/v2/x"},
+		{"a host without a scheme", "POST", 202, "//registry.example/v2/x", nil, "http://client.example/v2/x"},
+		{"where a blob is", "POST", 201, "https://registry.example/v2/a/blobs/" + objectDigest, nil, "http://client.example/v2/a/blobs/" + objectDigest},
+		{"a place for uploads that is no registry", "POST", 202, "https://uploads.example/put/here?sig=x", nil, "502 UNAVAILABLE"},
+		{"a Location that nobody can read", "POST", 202, "http://[::1/v2/x", nil, "502 UNAVAILABLE"},
+		{"storage, in a redirect", "GET", 307, "https://storage.example/bucket/blob?sig=a%2Fb==", nil, "https://storage.example/bucket/blob?sig=a%2Fb=="},
+		{"storage, in a redirect of a write", "POST", 307, "https://storage.example/bucket/blob?sig=x", nil, "502 UNAVAILABLE"},
+		{"the right host under another scheme, in a redirect of a write", "POST", 308, "https://client.example/v2/a/", nil, "502 UNAVAILABLE"},
+		{"the host that the client asked for, in a redirect of a write", "POST", 307, "http://client.example/v2/x", nil, "http://client.example/v2/x"},
+		{"the client's host and somebody's credentials", "POST", 202, "http://user:secret@client.example/v2/x?a=b", nil, "http://client.example/v2/x?a=b"},
+		{"a host behind a backslash", "POST", 202, `/\evil.example/v2/x`, nil, "502 UNAVAILABLE"},
+		{"a host behind two backslashes", "POST", 202, `\\evil.example/v2/x`, nil, "502 UNAVAILABLE"},
+		{"a path that begins with a backslash", "POST", 202, `\evil.example`, nil, "502 UNAVAILABLE"},
+		{"a backslash that ends the host", "POST", 202, `http://client.example\@evil.example/v2/x`, nil, "502 UNAVAILABLE"},
+		{"a host behind three slashes", "POST", 202, "///evil.example/v2/x", nil, "502 UNAVAILABLE"},
+		{"a scheme and three slashes", "POST", 202, "http:///evil.example/v2/x", nil, "502 UNAVAILABLE"},
+		{"a scheme and no slash", "POST", 202, "https:evil.example/v2/x", nil, "502 UNAVAILABLE"},
+		{"a host behind a backslash, in a redirect of a write", "POST", 307, `/\evil.example/v2/x`, nil, "502 UNAVAILABLE"},
+		{"where an upload goes on, as a read is told", "GET", 204, `/\evil.example/v2/x`, nil, "502 UNAVAILABLE"},
+		{"the upstream itself, in a redirect of a write", "POST", 307, "http://user@UPSTREAM/v2/a/", nil, "http://client.example/v2/a/"},
+		{"the upstream itself, in a redirect", "POST", 301, "http://UPSTREAM/v2/a/", nil, "http://client.example/v2/a/"},
+		{"a client behind TLS", "POST", 202, elsewhere, []string{"X-Forwarded-Proto", "https"}, strings.Replace(elsewhere, "registry", "client", 1)},
+		{"a client that sees another host", "POST", 202, elsewhere, []string{"X-Forwarded-Proto", "https", "X-Forwarded-Host", "outer.example:8443, inner"},
 			strings.Replace(elsewhere, "registry.example", "outer.example:8443", 1)},
-		{"a client that sees another host, in the new way", 202, elsewhere, []string{"Forwarded", `for=6.6.6.6; Host="outer.example";proto=https, for=7.7.7.7;host=inner`},
+		{"a client that sees another host, in the new way", "POST", 202, elsewhere, []string{"Forwarded", `for=6.6.6.6; Host="outer.example";proto=https, for=7.7.7.7;host=inner`},
 			strings.Replace(elsewhere, "registry.example", "outer.example", 1)},
 	}
 	var answer func(http.ResponseWriter)
@@ -58,7 +73,7 @@ func TestLocation(t *testing.T) {
 			trusted = "127.0.0.1/32"
 		}
 		p := newProxy(t, upstream.URL, trust(trusted))
-		req := newRequest(t, http.MethodPost, p.URL+"/v2/a/blobs/uploads/", nil, tt.trusted...)
+		req := newRequest(t, tt.method, p.URL+"/v2/a/blobs/uploads/", nil, tt.trusted...)
 		req.Host = "client.example"
 		a := send(t, req)
 		got := a.Header.Get("Location")

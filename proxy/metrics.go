@@ -113,7 +113,7 @@ func (m *Metrics) upstreamDone(route string, status int, began time.Time) {
 
 // code keeps a strange upstream from making a series of each number.
 func code(status int) string {
-	if http.StatusText(status) == "" {
+	if http.StatusText(status) == "" && status != statusClientGone {
 		return "other"
 	}
 	return strconv.Itoa(status)

@@ -30,6 +30,7 @@ package proxy
 
 import (
 	"errors"
+	"io"
 	"log"
 	"net/http"
 	"net/netip"
@@ -230,9 +231,10 @@ type exchange struct {
 	rt    route
 	began time.Time
 
-	bodyRead bool           // the handler has read the body to its end
-	verdict  verify.Verdict // of a manifest; for the access log
-	err      error          // what went wrong; for the access log
+	bodyRead bool                          // the handler has read the body to its end
+	bodyCopy func() (io.ReadCloser, error) // nil unless the upstream may be sent the request twice
+	verdict  verify.Verdict                // of a manifest; for the access log
+	err      error                         // what went wrong; for the access log
 }
 
 func (p *Proxy) newExchange(w http.ResponseWriter, r *http.Request) *exchange {

@@ -23,7 +23,7 @@ func pullGate(x *exchange) error {
 		return x.forward(nil)
 	}
 	// What is judged must be the manifest, and all of it.
-	x.r.Header.Del("Accept-Encoding")
+	x.r.Header.Set("Accept-Encoding", "identity")
 	x.r.Header.Del("Range")
 	return x.forward(func(res *http.Response) error {
 		if res.StatusCode != http.StatusOK || verify.KindOf(res.Header.Get("Content-Type")) == verify.IndexKind {
@@ -42,7 +42,11 @@ func (x *exchange) judgeHead(res *http.Response) error {
 	report, known := x.known(m)
 	var err error
 	if !known {
-		if m, err = x.repository().manifest(x.r.Context(), x.rt.reference); err == nil {
+		m, err = x.repository().manifest(x.r.Context(), x.rt.reference)
+		if err == nil && !judgedByItself(m) {
+			return nil
+		}
+		if err == nil {
 			report, err = x.judgeStored(m)
 		}
 	}
@@ -69,9 +73,9 @@ func (x *exchange) judgePull(res *http.Response) error {
 		size -= rest
 	}
 	m := manifest{digest: digest.FromBytes(body), contentType: typeOf(res, body), body: body}
-	if verify.KindOf(m.contentType) == verify.UnknownKind {
+	if !judgedByItself(m) {
 		res.Body = putBack{io.MultiReader(bytes.NewReader(body), res.Body), res.Body}
-		return nil // nobody reads an image in it
+		return nil
 	}
 	var report verify.Report
 	if err == nil {
@@ -99,6 +103,14 @@ func (x *exchange) judgeStored(m manifest) (verify.Report, error) {
 	// What is gone the client will find out, and cannot mend.
 	report.Findings = slices.DeleteFunc(report.Findings, func(f verify.Finding) bool { return f.Reason == verify.ReasonBlobUnknown })
 	return report, err
+}
+
+// judgedByItself reports whether a manifest that is read is to be judged. In one
+// of an unknown type nobody reads an image, and of an image index each child is
+// judged when it is read.
+func judgedByItself(m manifest) bool {
+	kind := verify.KindOf(m.contentType)
+	return kind != verify.UnknownKind && kind != verify.IndexKind
 }
 
 // typeOf returns the media type of a manifest. Some registries serve all as JSON.

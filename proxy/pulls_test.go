@@ -224,7 +224,7 @@ func TestPullsAreWhole(t *testing.T) {
 	want(t, http.StatusCreated, pushImage(t, reg.URL, "app", "1.4", img))
 	p := newProxy(t, reg.URL, judgingPulls(proxy.Enforce))
 	d.answerWith(func(_ http.ResponseWriter, r *http.Request) bool {
-		if strings.Contains(r.URL.Path, "/manifests/") && (r.Header.Get("Accept-Encoding") != "" || r.Header.Get("Range") != "") {
+		if strings.Contains(r.URL.Path, "/manifests/") && (r.Header.Get("Accept-Encoding") != "identity" || r.Header.Get("Range") != "") {
 			t.Errorf("%s %s has Accept-Encoding %q and Range %q", r.Method, r.URL.Path, r.Header.Get("Accept-Encoding"), r.Header.Get("Range"))
 		}
 		return false
@@ -233,5 +233,67 @@ func TestPullsAreWhole(t *testing.T) {
 	got := do(t, http.MethodGet, p.URL+"/v2/app/manifests/1.4", nil, "Accept", mediaType, "Accept-Encoding", "gzip", "Range", "bytes=0-5")
 	if got.Status != http.StatusOK || !bytes.Equal(got.Body, body) {
 		t.Errorf("got %d %s, want all of the manifest", got.Status, got.Body)
+	}
+}
+
+// A registry that serves every manifest as JSON is judged by what the manifest
+// says it is, however it is read.
+func TestPullsServedAsJSON(t *testing.T) {
+	t.Parallel()
+	honest := verifytest.Honest(1)
+	lie := verifytest.WrongDigit(honest)
+	mediaType, body := honest.Manifest()
+	index := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"manifests":[{"mediaType":%q,"digest":%q,"size":%d}]}`,
+		ocispec.MediaTypeImageIndex, mediaType, honest.Digest(), len(body))
+	reg := newRegistryHandler(t, nil)
+	upstream := newUpstream(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		reg.ServeHTTP(servedAsJSON{w}, r)
+	}))
+	for tag, img := range map[string]verifytest.Image{"honest": honest, "lie": lie} {
+		want(t, http.StatusCreated, pushImage(t, upstream.URL, "app", tag, img))
+	}
+	want(t, http.StatusCreated, putManifest(t, upstream.URL, "app", "index", ocispec.MediaTypeImageIndex, index))
+	for _, method := range []string{http.MethodGet, http.MethodHead} {
+		p := newProxy(t, upstream.URL, judgingPulls(proxy.Enforce))
+		for tag, status := range map[string]int{"honest": 200, "lie": 403, "index": 200} {
+			for range 2 {
+				got := do(t, method, p.URL+"/v2/app/manifests/"+tag, nil, "Accept", mediaType, "Accept", ocispec.MediaTypeImageIndex)
+				if got.Status != status {
+					t.Errorf("%s %s: got %d %s, want %d", method, tag, got.Status, got.Body, status)
+				}
+			}
+		}
+		if n := p.metric(t, "diffid_manifests_checked_total"); n != 4 {
+			t.Errorf("%s: %v manifests were judged, want each of the two images twice", method, n)
+		}
+	}
+}
+
+// servedAsJSON makes every type JSON.
+type servedAsJSON struct{ http.ResponseWriter }
+
+// WriteHeader implements http.ResponseWriter.
+func (w servedAsJSON) WriteHeader(status int) {
+	w.Header().Set("Content-Type", "application/json")
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (w servedAsJSON) Write(p []byte) (int, error) {
+	w.Header().Set("Content-Type", "application/json")
+	return w.ResponseWriter.Write(p)
+}
+
+// An artifact of a type that nobody judges passes, however it is read.
+func TestPullsOfAnotherType(t *testing.T) {
+	t.Parallel()
+	upstream := newUpstream(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/x-artifact")
+		w.Header().Set("Docker-Content-Digest", digest.FromString("{}").String())
+		fmt.Fprint(w, "{}")
+	}))
+	p := newProxy(t, upstream.URL, judgingPulls(proxy.Enforce))
+	for _, method := range []string{http.MethodGet, http.MethodHead} {
+		want(t, http.StatusOK, do(t, method, p.URL+"/v2/app/manifests/t", nil))
 	}
 }

@@ -58,11 +58,11 @@ func (r repository) manifest(ctx context.Context, ref string) (manifest, error) 
 		return manifest{}, answerError(res)
 	}
 	defer res.Body.Close()
-	m := manifest{contentType: res.Header.Get("Content-Type")}
-	if m.body, err = r.p.readManifestBody(res.Body); err != nil {
+	body, err := r.p.readManifestBody(res.Body)
+	if err != nil {
 		return manifest{}, err
 	}
-	m.digest = digest.FromBytes(m.body)
+	m := manifest{digest: digest.FromBytes(body), contentType: typeOf(res, body), body: body}
 	if want, err := digest.Parse(ref); err == nil {
 		if got := want.Algorithm().FromBytes(m.body); got != want {
 			return manifest{}, &wrongBlobError{r.name, want, got}

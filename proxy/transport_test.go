@@ -12,11 +12,13 @@ import (
 	"io"
 	"log"
 	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -72,6 +74,102 @@ func TestTransportTLS(t *testing.T) {
 			t.Errorf("%s: the client is told %s, which is for the log", tt.name, a.Body)
 		}
 		transport.CloseIdleConnections()
+	}
+}
+
+// An upstream whose certificate is trusted and does not fit, or that speaks no
+// TLS of today, gets no request: not in the clear either.
+func TestTransportTLSRefused(t *testing.T) {
+	t.Parallel()
+	local := func(c *x509.Certificate) { c.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)} }
+	tests := []struct {
+		name   string
+		cert   []func(*x509.Certificate)
+		tls    *tls.Config // nil: the upstream speaks plain HTTP
+		status int
+	}{
+		{"a certificate that fits", []func(*x509.Certificate){local}, new(tls.Config), 200},
+		{"TLS 1.2", []func(*x509.Certificate){local}, &tls.Config{MaxVersion: tls.VersionTLS12}, 200},
+		{"an expired certificate", []func(*x509.Certificate){local, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }}, new(tls.Config), 502},
+		{"a certificate of tomorrow", []func(*x509.Certificate){local, func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Minute) }}, new(tls.Config), 502},
+		{"a certificate of another name", []func(*x509.Certificate){func(c *x509.Certificate) { c.DNSNames = []string{"registry.example"} }}, new(tls.Config), 502},
+		{"a certificate of another address", []func(*x509.Certificate){func(c *x509.Certificate) { c.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 2)} }}, new(tls.Config), 502},
+		{"TLS 1.1", []func(*x509.Certificate){local}, &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, 502},
+		{"no TLS", []func(*x509.Certificate){local}, nil, 502},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			var served atomic.Int32
+			upstream := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { served.Add(1) }))
+			upstream.Config.ErrorLog = log.New(io.Discard, "", 0) // of handshakes that fail
+			cert, key := newCertificate(t, "upstream", tt.cert...)
+			target := "https://" + upstream.Listener.Addr().String()
+			if tt.tls == nil {
+				upstream.Start()
+			} else {
+				pair, err := tls.LoadX509KeyPair(cert, key)
+				if err != nil {
+					t.Fatal(err)
+				}
+				upstream.TLS = tt.tls
+				upstream.TLS.Certificates = []tls.Certificate{pair}
+				upstream.StartTLS()
+			}
+			t.Cleanup(upstream.Close)
+			transport, err := proxy.NewTransport(proxy.TransportConfig{RootCAs: []string{cert}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(transport.CloseIdleConnections)
+			p := newProxy(t, target, func(c *proxy.Config) { c.Transport = transport })
+			a := do(t, http.MethodGet, p.URL+"/v2/", nil, "Authorization", "Basic eDp5")
+			if a.Status != tt.status || (served.Load() > 0) != (tt.status == http.StatusOK) {
+				t.Errorf("got %d, and the upstream served %d requests; want %d", a.Status, served.Load(), tt.status)
+			}
+		})
+	}
+}
+
+// A registry is reached as its operator said, not through what the environment
+// names as a proxy.
+func TestTransportKnowsNoProxy(t *testing.T) {
+	t.Parallel()
+	transport, err := proxy.NewTransport(proxy.TransportConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if transport.Proxy != nil {
+		t.Error("the transport asks for a proxy")
+	}
+}
+
+// Requests that come one after the other use one connection to the upstream,
+// whatever they are.
+func TestTransportKeepsItsConnection(t *testing.T) {
+	t.Parallel()
+	var opened atomic.Int32
+	upstream := httptest.NewUnstartedServer(newRegistryHandler(t, nil))
+	upstream.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			opened.Add(1)
+		}
+	}
+	upstream.Start()
+	t.Cleanup(upstream.Close)
+	p := newProxy(t, upstream.URL, nil)
+	img := verifytest.Honest(2)
+	want(t, http.StatusCreated, pushImage(t, p.URL, "app", "1.4", img))
+	blob := "/v2/app/blobs/" + img.Layers[0].Digest().String()
+	for range 20 {
+		want(t, http.StatusOK, do(t, http.MethodGet, p.URL+"/v2/", nil))
+		want(t, http.StatusOK, do(t, http.MethodHead, p.URL+blob, nil))
+		want(t, http.StatusOK, do(t, http.MethodGet, p.URL+blob, nil))
+		want(t, http.StatusNotFound, do(t, http.MethodGet, p.URL+"/v2/app/blobs/"+objectDigest, nil))
+		want(t, http.StatusCreated, pushManifest(t, p.URL, img))
+	}
+	if n := opened.Load(); n > 3 { // a pushed body may still be on its way out when the answer is in
+		t.Errorf("the proxy opened %d connections", n)
 	}
 }
 
@@ -172,6 +270,7 @@ func TestTransportGarbage(t *testing.T) {
 		{"an unknown transfer encoding", "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nab"},
 		{"a header without a colon", "HTTP/1.1 200 OK\r\nnothing\r\n\r\n"},
 		{"a header that does not end", "HTTP/1.1 200 OK\r\nX: y\r\n"},
+		{"a megabyte of headers", "HTTP/1.1 200 OK\r\nX: " + strings.Repeat("y", 1<<20) + "\r\nContent-Length: 0\r\n\r\n"},
 		{"a status of no number", "HTTP/1.1 abc OK\r\n\r\n"},
 	}
 	for _, tt := range tests {
@@ -192,8 +291,9 @@ func TestTransportGarbage(t *testing.T) {
 	}
 }
 
-// newCertificate writes a certificate that signed itself, and its key.
-func newCertificate(t *testing.T, name string) (cert, key string) {
+// newCertificate writes a certificate that signed itself, and its key; each edit
+// changes what it says.
+func newCertificate(t *testing.T, name string, edit ...func(*x509.Certificate)) (cert, key string) {
 	t.Helper()
 	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -201,6 +301,9 @@ func newCertificate(t *testing.T, name string) (cert, key string) {
 	}
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	for _, e := range edit {
+		e(template)
+	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &k.PublicKey, k)
 	if err != nil {
 		t.Fatal(err)

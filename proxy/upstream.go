@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -71,6 +73,7 @@ func (u *upstream) do(ctx context.Context, c caller, method, path, query string,
 		req.Header[k] = v
 	}
 	req.Header.Set("User-Agent", "diffgate")
+	req.Header.Set("Accept-Encoding", "identity") // bytes are asked for, to be hashed
 	if len(accept) > 0 {
 		req.Header["Accept"] = accept
 	}
@@ -114,6 +117,7 @@ func (u *upstream) follow(ctx context.Context, res *http.Response, header http.H
 			}
 		}
 		req.Header.Set("User-Agent", "diffgate")
+		req.Header.Set("Accept-Encoding", "identity")
 		if res, err = u.storage.RoundTrip(req); err != nil {
 			return nil, err
 		}
@@ -131,24 +135,28 @@ func isRedirect(status int) bool {
 	return false
 }
 
-// checkStorage keeps a redirect from reaching services of this machine and
-// its link, unless the upstream is there itself.
+// metadata are the services that tell a machine in a cloud its credentials and
+// that are not on its link: of AWS, Google and Alibaba.
+var metadata = []netip.Addr{netip.MustParseAddr("fd00:ec2::254"), netip.MustParseAddr("fd20:ce::254"), netip.MustParseAddr("100.100.100.200")}
+
+// checkStorage keeps a redirect from reaching services of this machine, its
+// link and its cloud, unless the upstream is there itself. Object storage may
+// well be on a private network.
 func (u *upstream) checkStorage(_ context.Context, _, address string, _ syscall.RawConn) error {
 	to, err := netip.ParseAddrPort(address)
 	if err != nil {
 		return err
 	}
 	ip := to.Addr().Unmap()
-	if !ip.IsLoopback() && !ip.IsLinkLocalUnicast() && !ip.IsUnspecified() {
+	home, err := netip.ParseAddr(u.base.Hostname())
+	local := err == nil && home.Unmap().IsLoopback() || strings.EqualFold(u.base.Hostname(), "localhost")
+	switch {
+	case ip.IsLoopback() && local, err == nil && home.Unmap() == ip:
 		return nil
+	case ip.IsLoopback(), ip.IsLinkLocalUnicast(), ip.IsUnspecified(), slices.Contains(metadata, ip):
+		return fmt.Errorf("redirect of the upstream to %s is not followed", ip)
 	}
-	if host := u.base.Hostname(); host == "localhost" || host == ip.String() {
-		return nil
-	}
-	if home, err := netip.ParseAddr(u.base.Hostname()); err == nil && home.IsLoopback() && ip.IsLoopback() {
-		return nil
-	}
-	return fmt.Errorf("redirect of the upstream to %s is not followed", ip)
+	return nil
 }
 
 // drain lets a connection be used again.
