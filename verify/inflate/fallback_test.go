@@ -1,0 +1,5 @@
+//go:build klauspost
+
+package inflate
+
+const fallback = true
