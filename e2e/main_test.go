@@ -64,6 +64,7 @@ func scripts(dir string) testscript.Params {
 			"unplug":      unplug,
 			"registry2":   registry2,
 			"freeport":    freePort,
+			"files":       files,
 			"debian":      debian,
 			"dockerlie":   dockerLie,
 			"dockertruth": dockerTruth,
