@@ -65,6 +65,7 @@ func scripts(dir string) testscript.Params {
 			"registry2":   registry2,
 			"freeport":    freePort,
 			"files":       files,
+			"issuer":      issuer,
 			"debian":      debian,
 			"dockerlie":   dockerLie,
 			"dockertruth": dockerTruth,
