@@ -64,6 +64,8 @@ func scripts(dir string) testscript.Params {
 			"unplug":      unplug,
 			"registry2":   registry2,
 			"freeport":    freePort,
+			"files":       files,
+			"issuer":      issuer,
 			"debian":      debian,
 			"dockerlie":   dockerLie,
 			"dockertruth": dockerTruth,

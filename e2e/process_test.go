@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -123,7 +125,7 @@ func environ(ts *testscript.TestScript) []string {
 	}
 	for _, k := range []string{"PATH", "HOME", "DOCKER_CONFIG",
 		"DIFFGATE_HTTP_ADDR", "DIFFGATE_HTTP_DEBUG_ADDR", "DIFFGATE_LOG_FORMATTER", "DIFFGATE_UPSTREAM_URL", "DIFFGATE_VERIFY_MODE",
-		"DIFFGATE_VERIFY_CODE", "DIFFGATE_VERIFY_PULLS", "DIFFGATE_INDEX_BOLT_PATH", "DIFFGATE_HTTP_DRAINTIMEOUT"} {
+		"DIFFGATE_VERIFY_CODE", "DIFFGATE_VERIFY_PULLS", "DIFFGATE_INDEX_BOLT_PATH", "DIFFGATE_HTTP_DRAINTIMEOUT", "REGISTRY_MIDDLEWARE", "REGISTRY_AUTH", "REGISTRY_HTTP_PREFIX"} {
 		if v := ts.Getenv(k); v != "" {
 			env = append(env, k+"="+v)
 		}
@@ -196,6 +198,14 @@ storage:
   delete: {enabled: true}
 http: {addr: "127.0.0.1:0", secret: for-tests}
 `, dir)
+}
+
+// files NAME DIR: serve a folder, which need not exist yet, as a storage service
+// does. The variable NAME is its address.
+func files(ts *testscript.TestScript, _ bool, args []string) {
+	s := httptest.NewServer(http.FileServer(http.Dir(ts.MkAbs(args[1]))))
+	ts.Defer(s.Close)
+	ts.Setenv(args[0], s.Listener.Addr().String())
 }
 
 // freeport NAME: a port that is free now, for programs that cannot choose one.

@@ -15,7 +15,7 @@ import (
 func TestParity(t *testing.T) {
 	t.Parallel()
 	put := func(body string) note {
-		n := note{method: http.MethodPut, uri: "/v2/a/blobs/uploads/1?digest=d", agent: "client", length: int64(len(body)), body: sha256.New(), status: 201}
+		n := note{method: http.MethodPut, uri: "/v2/a/blobs/uploads/1?digest=d", agent: "client", length: int64(len(body)), header: "Content-Type: a", body: sha256.New(), status: 201}
 		n.body.Write([]byte(body))
 		return n
 	}
@@ -45,6 +45,8 @@ func TestParity(t *testing.T) {
 		{"another query", []note{put("one")}, []note{with(put("one"), func(n *note) { n.uri = "/v2/a/blobs/uploads/1" })}, 0, true},
 		{"another answer", []note{put("one")}, []note{with(put("one"), func(n *note) { n.status = 202 })}, 0, true},
 		{"another User-Agent", []note{put("one")}, []note{with(put("one"), func(n *note) { n.agent = "proxy" })}, 0, true},
+		{"another Content-Type", []note{put("one")}, []note{with(put("one"), func(n *note) { n.header = "Content-Type: b" })}, 0, true},
+		{"one header more", []note{put("one")}, []note{with(put("one"), func(n *note) { n.header += "\nRange: bytes=0-1" })}, 0, true},
 	} {
 		t.Run(row.says, func(t *testing.T) {
 			var failed failure
@@ -73,7 +75,12 @@ func TestWire(t *testing.T) {
 	defer srv.Close()
 	w := newWire(srv.Listener.Addr().String())
 	defer w.stop()
-	res, err := http.Post("http://"+w.addr+"/v2/a/blobs/uploads/uuid?_state=x", "", strings.NewReader("body"))
+	req, err := http.NewRequest(http.MethodPost, "http://"+w.addr+"/v2/a/blobs/uploads/uuid?_state=x", strings.NewReader("body"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header = http.Header{"Accept": {"a, b", "c"}, "Authorization": {"Basic x"}, "Content-Range": {"0-3"}, "Cookie": {"d=e"}}
+	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,6 +97,9 @@ func TestWire(t *testing.T) {
 	}
 	if sum := sha256.Sum256([]byte("body")); !strings.Contains(notes[0].whole(), fmt.Sprintf("4 bytes, sha256:%x", sum)) {
 		t.Errorf("note has not the body: %s", notes[0].whole())
+	}
+	if diff := cmp.Diff("Accept: a, b\nAccept: c\nAuthorization: Basic x\nContent-Range: 0-3", notes[0].header); diff != "" {
+		t.Errorf("headers (-want +got):\n%s", diff)
 	}
 	if again := w.take(); again != nil {
 		t.Errorf("taken twice: %v", again)

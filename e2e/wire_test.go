@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/google/go-cmp/cmp"
@@ -31,6 +32,7 @@ type wire struct {
 type note struct {
 	method, uri, agent string
 	length             int64     // as announced
+	header             string    // the headers that decide what is meant, in lines
 	body               hash.Hash // of what was sent
 	status             int
 }
@@ -60,7 +62,7 @@ func newWire(server string) *wire {
 		},
 	}
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
-		n := &note{method: r.Method, uri: r.URL.RequestURI(), agent: r.UserAgent(), length: r.ContentLength, body: sha256.New()}
+		n := &note{method: r.Method, uri: r.URL.RequestURI(), agent: r.UserAgent(), length: r.ContentLength, header: decisive(r), body: sha256.New()}
 		w.mu.Lock()
 		w.notes = append(w.notes, n)
 		w.mu.Unlock()
@@ -73,6 +75,21 @@ func newWire(server string) *wire {
 	srv.Start()
 	w.addr, w.stop = srv.Listener.Addr().String(), srv.Close
 	return w
+}
+
+// decisive are the headers of a request that decide what is meant, and how its
+// body is sent. Accept-Encoding is not one: no answer may be encoded on the way.
+func decisive(r *http.Request) string {
+	var lines []string
+	for _, name := range []string{"Accept", "Authorization", "Content-Encoding", "Content-Range", "Content-Type", "If-None-Match", "If-Range", "Range"} {
+		for _, v := range r.Header.Values(name) {
+			lines = append(lines, name+": "+v)
+		}
+	}
+	for _, coding := range r.TransferEncoding {
+		lines = append(lines, "Transfer-Encoding: "+coding)
+	}
+	return strings.Join(lines, "\n")
 }
 
 // A notedBody hashes what is read of a request.
@@ -124,7 +141,7 @@ func (n note) String() string {
 
 // whole is all that must be the same on both sides of the proxy.
 func (n note) whole() string {
-	return fmt.Sprintf("%s %s %d, %d bytes, sha256:%x, %s", n.method, n.uri, n.status, n.length, n.body.Sum(nil), n.agent)
+	return fmt.Sprintf("%s %s %d, %d bytes, sha256:%x, %s\n%s", n.method, n.uri, n.status, n.length, n.body.Sum(nil), n.agent, n.header)
 }
 
 // ownAgent is how Diffgate calls itself when it asks the registry.

@@ -8,20 +8,28 @@ import (
 	"path"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // A discarder is a registry that takes every upload and keeps no byte of it.
 type discarder struct {
 	// answer, if not nil, changes the answer to a PUT; its body was read.
 	answer func(h http.Header, status *int)
+	taken  atomic.Int64 // bytes
 
 	mu      sync.Mutex // guards the rest
 	offsets map[string]int64
 }
 
+// Write implements io.Writer.
+func (d *discarder) Write(p []byte) (int, error) {
+	d.taken.Add(int64(len(p)))
+	return len(p), nil
+}
+
 // ServeHTTP implements http.Handler.
 func (d *discarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	n, err := io.Copy(io.Discard, r.Body)
+	n, err := io.Copy(d, r.Body)
 	if err != nil {
 		return
 	}

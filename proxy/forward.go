@@ -37,6 +37,7 @@ func (x *exchange) forward(onResponse func(*http.Response) error) error {
 			if err := x.followBlob(res); err != nil {
 				return err
 			}
+			x.takeOffPrefix(res)
 			if err := x.keepLocation(res); err != nil {
 				return err
 			}
@@ -58,16 +59,17 @@ func (x *exchange) forward(onResponse func(*http.Response) error) error {
 	return failed
 }
 
-// rewrite makes the outgoing request: the canonical path, the query byte for
+// rewrite makes the outgoing request: the canonical path under the
+// upstream's, the query byte for
 // byte (upload sessions are opaque), the client's Host, and headers that say
 // how the client reached us.
 func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
-	base := x.p.cfg.Upstream
-	pr.Out.URL = &url.URL{Scheme: base.Scheme, Host: base.Host, Path: x.rt.path, RawPath: x.rt.path,
-		RawQuery: pr.In.URL.RawQuery, ForceQuery: pr.In.URL.ForceQuery}
+	path, raw := x.rt.path, x.rt.path
 	if x.rt.kind == routeOther { // unread, so as it came
-		pr.Out.URL.Path, pr.Out.URL.RawPath = pr.In.URL.Path, pr.In.URL.RawPath
+		path, raw = pr.In.URL.Path, pr.In.URL.EscapedPath()
 	}
+	pr.Out.URL = x.p.upstream.url(path, raw, pr.In.URL.RawQuery)
+	pr.Out.URL.ForceQuery = pr.In.URL.ForceQuery
 	pr.Out.Host = pr.In.Host
 	pr.Out.Trailer = nil
 	pr.Out.Header.Del("Upgrade")

@@ -92,7 +92,11 @@ func (x *exchange) challengePush(met error) error {
 	}
 	drain(res)
 	// The registry forgets an upload that is not ended by itself, only later.
-	if session, err := res.Location(); err == nil && strings.HasPrefix(session.Path, "/v2/"+x.rt.name+"/blobs/uploads/") {
+	session, err := res.Location()
+	if err != nil {
+		return met
+	}
+	if session = upstream.prefix.off(session); strings.HasPrefix(session.Path, "/v2/"+x.rt.name+"/blobs/uploads/") {
 		if res, err := upstream.do(ctx, x.caller(), http.MethodDelete, session.Path, session.RawQuery); err == nil {
 			drain(res)
 		}

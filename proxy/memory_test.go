@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -130,6 +131,77 @@ func TestMemory(t *testing.T) { // not parallel: it measures the process
 	})
 }
 
+// Transfers that are slow, as those of many clients at once are, take less than
+// 1 MiB each, with what client and upstream take in the same process.
+func TestMemoryOfManyTransfers(t *testing.T) { // not parallel: it measures the process
+	const n, most = 200, 200 << 20
+	blob := repeater{piece: verifytest.Gzip(noise(64 << 10)), times: 2}
+	whole := blob
+	dgst := hashOf(t, &whole)
+	for _, tt := range []struct {
+		name string
+		hold func(t *testing.T) (grown int64)
+	}{
+		{"uploads", func(t *testing.T) int64 {
+			there := new(discarder)
+			return holdUploads(t, there, n, newProxy(t, newUpstream(t, there).URL, nil).URL, dgst, blob)
+		}},
+		{"downloads", func(t *testing.T) int64 { return holdDownloads(t, n, dgst, blob) }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			grown := tt.hold(t)
+			if grown > most {
+				t.Errorf("the heap grew by %d MiB, want at most %d", grown>>20, most>>20)
+			}
+			t.Logf("%d %s: the heap grew by %d MiB", n, tt.name, grown>>20)
+		})
+	}
+}
+
+// holdDownloads makes n downloads of a blob wait for each other in the middle,
+// and returns by how much the heap has grown then.
+func holdDownloads(t *testing.T, n int, dgst digest.Digest, blob repeater) int64 {
+	t.Helper()
+	var halves atomic.Int64 // of upstream and client
+	goOn := make(chan struct{})
+	upstream := newUpstream(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		body, reads := blob, 0
+		body.tick = func() {
+			if reads++; reads == blob.times/2+1 {
+				_ = http.NewResponseController(w).Flush() // the reader tells whether it came
+				halves.Add(1)
+				<-goOn
+			}
+		}
+		_, _ = io.Copy(w, &body)
+	}))
+	p := newProxy(t, upstream.URL, nil)
+	before := heap()
+	var all sync.WaitGroup
+	defer all.Wait()
+	defer close(goOn)
+	for range n {
+		all.Go(func() {
+			first := make([]byte, 1)
+			res, err := client.Do(newRequest(t, http.MethodGet, p.URL+"/v2/a/blobs/"+dgst.String(), nil))
+			if err == nil {
+				defer res.Body.Close()
+				_, err = io.ReadFull(res.Body, first)
+			}
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			halves.Add(1)
+			if rest, err := io.Copy(io.Discard, res.Body); err != nil || rest != int64(blob.times*len(blob.piece)-1) {
+				t.Errorf("got %d bytes more, %v", rest, err)
+			}
+		})
+	}
+	eventually(t, func() bool { return halves.Load() == int64(2*n) })
+	return heap() - before
+}
+
 // BenchmarkManyUploads holds uploads in their middle, all at once, and tells
 // what the heap has grown by for each: through the proxy, and straight to the
 // upstream, which is what client and upstream take in the same process.
@@ -141,13 +213,12 @@ func BenchmarkManyUploads(b *testing.B) {
 	} {
 		dgst := hashOf(b, &repeater{piece: piece, times: times})
 		for _, n := range []int{1, 50, 200} {
-			upstream := newUpstream(b, new(discarder)).URL
+			there := new(discarder)
+			upstream := newUpstream(b, there).URL
 			for _, way := range []struct{ name, url string }{{"direct", upstream}, {"proxy", newProxy(b, upstream, nil).URL}} {
 				b.Run(fmt.Sprintf("%s/%d/%s", name, n, way.name), func(b *testing.B) {
 					for b.Loop() {
-						grown := holdUploads(b, n, way.url, dgst, func(tick func()) io.Reader {
-							return &repeater{piece: piece, times: times, tick: tick}
-						}, int64(times*len(piece)))
+						grown := holdUploads(b, there, n, way.url, dgst, repeater{piece: piece, times: times})
 						b.ReportMetric(float64(grown)/float64(n)/(1<<20), "MiB/transfer")
 					}
 				})
@@ -156,23 +227,24 @@ func BenchmarkManyUploads(b *testing.B) {
 	}
 }
 
-// holdUploads makes n uploads wait for each other in the middle, and returns by
-// how much the heap has grown then.
-func holdUploads(b *testing.B, n int, base string, dgst digest.Digest, body func(tick func()) io.Reader, size int64) int64 {
+// holdUploads makes n uploads of a blob wait for each other in the middle, and
+// returns by how much the heap has grown then.
+func holdUploads(b testing.TB, there *discarder, n int, base string, dgst digest.Digest, blob repeater) int64 {
+	b.Helper()
 	var half, all sync.WaitGroup
 	half.Add(n)
 	goOn := make(chan struct{})
-	before := heap()
+	before, taken := heap(), there.taken.Load()
 	for range n {
-		reads := 0
-		tick := func() {
-			if reads++; reads == 32 {
+		body, reads := blob, 0
+		body.tick = func() {
+			if reads++; reads == blob.times/2+1 {
 				half.Done()
 				<-goOn
 			}
 		}
-		req := newRequest(b, http.MethodPut, withDigest(startUpload(b, base, "a"), dgst), body(tick))
-		req.ContentLength = size
+		req := newRequest(b, http.MethodPut, withDigest(startUpload(b, base, "a"), dgst), &body)
+		req.ContentLength = int64(blob.times * len(blob.piece))
 		all.Go(func() {
 			res, err := client.Do(req)
 			if err != nil {
@@ -186,6 +258,8 @@ func holdUploads(b *testing.B, n int, base string, dgst digest.Digest, body func
 		})
 	}
 	half.Wait()
+	// Some of what was sent is in buffers on the way.
+	eventually(b, func() bool { return there.taken.Load()-taken >= int64(n*(blob.times/2)*len(blob.piece)/3) })
 	grown := heap() - before
 	close(goOn)
 	all.Wait()

@@ -78,13 +78,18 @@ func TestParity(t *testing.T) {
 	for _, path := range []string{"library/app/tags/list?n=5&last=a", "_catalog?n=1", "library/app/referrers/" + img.Digest().String() + "?artifactType=a%2Fb"} {
 		do(t, http.MethodGet, front+"/v2/"+path, nil)
 	}
+	blob, tag := front+"/v2/library/app/blobs/"+img.Layers[0].Digest().String(), `"`+img.Layers[0].Digest().String()+`"`
+	want(t, http.StatusPartialContent, do(t, http.MethodGet, blob, nil, "Range", "bytes=1-2", "If-Range", tag, "Accept", "a, b", "Accept", "c", "Authorization", "Basic eDp5"))
+	want(t, http.StatusNotModified, do(t, http.MethodGet, blob, nil, "If-None-Match", tag, "Accept", ""))
+	chunk := img.Layers[0].Blob[:10]
+	want(t, http.StatusAccepted, do(t, http.MethodPatch, startUpload(t, front, "library/app"), chunk, "Content-Range", "0-9", "Content-Type", octets))
 	want(t, http.StatusAccepted, do(t, http.MethodDelete, front+"/v2/library/app/manifests/"+img.Digest().String(), nil))
 
-	sent, seen := here.take(), there.take()
+	sent, seen := here.takeWhole(), there.takeWhole()
 	if diff := cmp.Diff(sent, seen); diff != "" {
 		t.Errorf("requests (-client +upstream)\n%s", diff)
 	}
-	if len(sent) != 1+4*5+1+6+4 {
+	if len(sent) != 1+4*5+1+6+4+4 {
 		t.Errorf("the client sent %d requests:\n%q", len(sent), sent)
 	}
 }

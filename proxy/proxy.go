@@ -59,7 +59,8 @@ const (
 
 // Config is what a Proxy is made of.
 type Config struct {
-	// Upstream is the registry's base URL: scheme and host. Required.
+	// Upstream is the registry's base URL: scheme, host, and the path before
+	// /v2/ if there is one, clean and without escapes. Required.
 	Upstream *url.URL
 	// Index is the DiffID index. Required. The Proxy does not close it.
 	Index Index
@@ -257,6 +258,9 @@ func (x *exchange) serve() error {
 	x.rt = rt
 	if err != nil {
 		return err
+	}
+	if rt.kind == routeOther && x.p.upstream.prefix.leaves(x.r.URL.Path) {
+		return errBadRequest("the path %s may lead out of the registry", printable(rt.path))
 	}
 	h := x.p.table[rt.kind].of(x.r.Method)
 	if h == nil {

@@ -184,8 +184,9 @@ func (p *testProxy) metric(t testing.TB, name string, want ...string) float64 {
 type requestLog struct {
 	next http.Handler
 
-	mu    sync.Mutex // guards lines
-	lines []string
+	mu      sync.Mutex // guards the rest
+	lines   []string
+	headers []string // of each line
 }
 
 // recordRequests returns a handler that records what next is asked.
@@ -195,8 +196,24 @@ func recordRequests(next http.Handler) *requestLog { return &requestLog{next: ne
 func (l *requestLog) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	l.mu.Lock()
 	l.lines = append(l.lines, fmt.Sprintf("%s %s len=%d", r.Method, r.RequestURI, r.ContentLength))
+	l.headers = append(l.headers, decisive(r))
 	l.mu.Unlock()
 	l.next.ServeHTTP(w, r)
+}
+
+// decisive are the headers of a request that decide what is meant, and how its
+// body is sent.
+func decisive(r *http.Request) string {
+	var all strings.Builder
+	for _, name := range []string{"Accept", "Authorization", "Content-Encoding", "Content-Range", "Content-Type", "If-None-Match", "If-Range", "Range"} {
+		for _, v := range r.Header.Values(name) {
+			fmt.Fprintf(&all, "; %s: %s", name, v)
+		}
+	}
+	for _, coding := range r.TransferEncoding {
+		fmt.Fprintf(&all, "; Transfer-Encoding: %s", coding)
+	}
+	return all.String()
 }
 
 // take returns the requests since the last call, each as
@@ -205,7 +222,19 @@ func (l *requestLog) take() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	lines := l.lines
-	l.lines = nil
+	l.lines, l.headers = nil, nil
+	return lines
+}
+
+// takeWhole is take with the headers.
+func (l *requestLog) takeWhole() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	lines := l.lines
+	for i, h := range l.headers {
+		lines[i] += h
+	}
+	l.lines, l.headers = nil, nil
 	return lines
 }
 

@@ -25,6 +25,7 @@ import (
 // with no other credential.
 type upstream struct {
 	base      *url.URL
+	prefix    prefix
 	transport http.RoundTripper
 	storage   http.RoundTripper // follows redirects of the registry
 	limits    verify.Limits
@@ -32,7 +33,7 @@ type upstream struct {
 }
 
 func newUpstream(cfg Config) *upstream {
-	u := &upstream{base: cfg.Upstream, transport: cfg.Transport, limits: cfg.Limits, maxConfig: cfg.MaxConfig}
+	u := &upstream{base: cfg.Upstream, prefix: prefix(strings.TrimSuffix(cfg.Upstream.Path, "/")), transport: cfg.Transport, limits: cfg.Limits, maxConfig: cfg.MaxConfig}
 	u.storage = cfg.Transport
 	if t, ok := cfg.Transport.(*http.Transport); ok {
 		t = t.Clone()
@@ -61,13 +62,23 @@ func (x *exchange) caller() caller {
 // stallLimit is how long an upstream may send nothing of a blob.
 const stallLimit = time.Minute
 
+// url returns where something of the registry is at the upstream. The raw path
+// is as in a [url.URL].
+func (u *upstream) url(path, raw, query string) *url.URL {
+	at := &url.URL{Scheme: u.base.Scheme, Host: u.base.Host, Path: string(u.prefix) + path, RawQuery: query}
+	if raw != "" {
+		at.RawPath = string(u.prefix) + raw
+	}
+	return at
+}
+
 // do sends a request without a body. The path must be canonical.
 func (u *upstream) do(ctx context.Context, c caller, method, path, query string, accept ...string) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, u.base.Scheme+"://"+u.base.Host, nil)
 	if err != nil {
 		return nil, err
 	}
-	req.URL.Path, req.URL.RawQuery = path, query
+	req.URL = u.url(path, "", query)
 	req.Host = c.host
 	for k, v := range c.forwarded {
 		req.Header[k] = v

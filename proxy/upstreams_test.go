@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/distribution/distribution/v3/configuration"
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -48,8 +47,8 @@ func TestUpstreams(t *testing.T) {
 	for _, kind := range upstreamKinds {
 		t.Run(kind.name, func(t *testing.T) {
 			t.Parallel()
-			alone := newUpstream(t, kind.start(t)).URL
-			behind := newUpstream(t, kind.start(t)).URL
+			alone := kind.serve(t)
+			behind := kind.serve(t)
 			p := newProxy(t, behind, func(c *proxy.Config) { c.Ahead = 0 })
 			for _, flow := range flows {
 				direct := &conversation{t: t, kind: kind, base: alone, registry: alone}
@@ -254,7 +253,7 @@ func TestLiesBeforeUpstreams(t *testing.T) {
 	for _, kind := range upstreamKinds {
 		t.Run(kind.name, func(t *testing.T) {
 			t.Parallel()
-			behind := newUpstream(t, kind.start(t)).URL
+			behind := kind.serve(t)
 			p := newProxy(t, behind, nil)
 			for _, lie := range lies {
 				direct := &conversation{t: t, base: behind, registry: behind}
@@ -297,27 +296,33 @@ func refuseLie(t *testing.T, direct, through *conversation, lie verifytest.Lie) 
 	}
 }
 
-// A registry under a path cannot be an upstream: its host is what is asked, and
-// that has nothing there. Nothing passes for pushed.
+// Of a host that has more than the registry, nothing else is reached.
 func TestUpstreamUnderAPath(t *testing.T) {
 	t.Parallel()
-	behind := newUpstream(t, newRegistryHandler(t, func(c *configuration.Configuration) { c.HTTP.Prefix = "/reg/" })).URL
-	img := imageOf("path")
-	pushImage(t, behind+"/reg", "a", "1", img)
-	for _, base := range []string{behind, behind + "/reg/"} {
-		p := newProxy(t, base, nil)
-		direct := &conversation{t: t, base: behind, registry: behind}
-		through := &conversation{t: t, base: p.URL, registry: behind, through: p}
-		for _, c := range []*conversation{direct, through} {
-			c.say(http.MethodGet, "/v2/", nil)
-			c.say(http.MethodGet, "/v2/a/manifests/1", nil)
-			c.say(http.MethodGet, "/v2/a/blobs/"+img.ConfigDigest().String(), nil)
-			c.open("a")
-			mediaType, body := img.Manifest()
-			c.turnedDown("MANIFEST_BLOB_UNKNOWN", "a", "2", mediaType, body)
+	there := recordRequests(http.NotFoundHandler())
+	p := newProxy(t, newUpstream(t, there).URL+"/some/reg", nil)
+	for _, tt := range []struct {
+		target, want string // what the upstream is asked for
+	}{
+		{"/v2/_oci/ext/x?a=%2f", "/some/reg/v2/_oci/ext/x?a=%2f"},
+		{"/v2/a%2Fb/c", "/some/reg/v2/a%2Fb/c"},
+		{"/v2", "/some/reg/v2"},
+		{"/", "/some/reg/"},
+		{"/secret", "/some/reg/secret"},
+		{"//secret", "/some/reg//secret"},
+		{"/v2/../secret", ""},
+		{"/v2/%2e%2e/%2E./secret", ""},
+		{"/v2/..;/secret", ""},
+		{`/v2/..\..\secret`, ""},
+	} {
+		a := sendRaw(t, p.URL, "GET "+tt.target+" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+		want := []string{"GET " + tt.want + " len=0"}
+		status := http.StatusNotFound
+		if tt.want == "" {
+			want, status = nil, http.StatusBadRequest
 		}
-		if diff := cmp.Diff(direct.heard, through.heard, sameHeard); diff != "" {
-			t.Errorf("%s: answers (-of the registry +through the proxy):\n%s", base, diff)
+		if diff := cmp.Diff(want, there.take()); diff != "" || a.Status != status {
+			t.Errorf("%s: got %d, want %d; requests (-want +got):\n%s", tt.target, a.Status, status, diff)
 		}
 	}
 }

@@ -30,6 +30,7 @@ type upstreamKind struct {
 	name     string
 	start    func(testing.TB) http.Handler // an empty one
 	shuffles bool                          // its catalog has no order
+	under    string                        // the path that it is under
 }
 
 // upstreamKinds are the registries that run in this process.
@@ -42,6 +43,9 @@ var upstreamKinds = []upstreamKind{
 	}},
 	distribution("that says it has another name", func(c *configuration.Configuration) { c.HTTP.Host = "https://registry.example:8443" }),
 	distribution("that names no host", func(c *configuration.Configuration) { c.HTTP.RelativeURLs = true }),
+	underPath("", nil),
+	underPath(" that says it has another name", func(c *configuration.Configuration) { c.HTTP.Host = "https://registry.example:8443" }),
+	underPath(" that names no host", func(c *configuration.Configuration) { c.HTTP.RelativeURLs = true }),
 	distribution("that deletes nothing", func(c *configuration.Configuration) { delete(c.Storage, "delete") }),
 	{name: "that is read only", start: readOnly},
 	{name: "of go-containerregistry", shuffles: true, start: func(testing.TB) http.Handler {
@@ -53,6 +57,23 @@ var upstreamKinds = []upstreamKind{
 // distribution is distribution's registry with other settings.
 func distribution(name string, edit func(*configuration.Configuration)) upstreamKind {
 	return upstreamKind{name: name, start: func(t testing.TB) http.Handler { return newRegistryHandler(t, edit) }}
+}
+
+// underPath is distribution's registry under a path.
+func underPath(name string, edit func(*configuration.Configuration)) upstreamKind {
+	kind := distribution("under a path"+name, func(c *configuration.Configuration) {
+		c.HTTP.Prefix = "/some/reg/"
+		if edit != nil {
+			edit(c)
+		}
+	})
+	kind.under = "/some/reg"
+	return kind
+}
+
+// serve starts an empty one and returns its URL.
+func (k upstreamKind) serve(t testing.TB) string {
+	return newUpstream(t, k.start(t)).URL + k.under
 }
 
 func cached(c *configuration.Configuration) {
@@ -113,6 +134,9 @@ func (c *conversation) say(method, target string, body io.Reader, header ...stri
 	}
 	h := a.Header.Clone()
 	h.Del("Date")
+	for i, link := range h["Link"] {
+		h["Link"][i] = strings.Replace(link, "<"+c.under(), "<", 1)
+	}
 	if to := h.Get("Location"); to != "" {
 		h.Set("Location", anySession(c.path(to)))
 	}
@@ -145,14 +169,24 @@ func (c *conversation) comesBack(a answer) {
 	}
 }
 
-// path returns the path and the query of a URL.
+// under is the path that the client looks for the registry under.
+func (c *conversation) under() string {
+	c.t.Helper()
+	u, err := url.Parse(c.base)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return u.Path
+}
+
+// path returns the path and the query of a URL of the registry.
 func (c *conversation) path(location string) string {
 	c.t.Helper()
 	u, err := url.Parse(location)
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	return u.RequestURI()
+	return strings.TrimPrefix(u.RequestURI(), c.under())
 }
 
 // open opens an upload, and returns where it goes on, or nothing when the

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -178,11 +179,20 @@ func checkURL(key, text string) error {
 		return invalid(key, "not a URL of a registry; write one such as http://registry:5000")
 	case u.User != nil:
 		return invalid(key, "must not hold credentials; those of each client are forwarded")
-	case u.Path != "" || u.RawQuery != "" || strings.ContainsAny(text, "?#"):
-		return invalid(key, "must end after the host; the registry is at /v2/ there")
+	case !isPrefix(u.EscapedPath()) || strings.ContainsAny(text, "?#"):
+		return invalid(key, "after the host, only a plain path such as /reg may follow, with no slash at its end; the registry is at /v2/ under it")
 	}
 	if _, err := strconv.ParseUint(cmp.Or(u.Port(), "0"), 10, 16); err != nil {
 		return invalid(key, "port %s is out of range", u.Port())
 	}
 	return nil
+}
+
+// isPrefix reports whether a registry can be under this path: it is read alike
+// by every server, and does not have the /v2 that comes after it.
+func isPrefix(escaped string) bool {
+	special := func(c rune) bool {
+		return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune("/-._~", c)
+	}
+	return escaped == "" || escaped != "/" && path.Clean(escaped) == escaped && path.Base(escaped) != "v2" && !strings.ContainsFunc(escaped, special)
 }

@@ -169,7 +169,7 @@ func TestCheckUpstreamURL(t *testing.T) {
 	const (
 		notURL      = "upstream.url: not a URL of a registry; write one such as http://registry:5000"
 		credentials = "upstream.url: must not hold credentials; those of each client are forwarded"
-		tooLong     = "upstream.url: must end after the host; the registry is at /v2/ there"
+		tooLong     = "upstream.url: after the host, only a plain path such as /reg may follow, with no slash at its end; the registry is at /v2/ under it"
 	)
 	tests := []struct {
 		about string
@@ -190,7 +190,22 @@ func TestCheckUpstreamURL(t *testing.T) {
 		{"A password that is not even valid.", "http://user:se%cret@registry", notURL},
 		{"A user alone.", "http://user@registry", credentials},
 		{"The root.", "http://registry/", tooLong},
-		{"A path.", "http://registry/v2/", tooLong},
+		{"A path that the registry is under.", "http://registry:5000/reg", ""},
+		{"A longer one.", "https://registry/artifactory/api/docker/my_repo-1.0~x", ""},
+		{"A slash at its end.", "http://registry/reg/", tooLong},
+		{"Where the API is, which goes without saying.", "http://registry/v2/", tooLong},
+		{"The same without the slash.", "http://registry/reg/v2", tooLong},
+		{"A way up.", "http://registry/a/../reg", tooLong},
+		{"A way up at the end.", "http://registry/reg/..", tooLong},
+		{"A way nowhere.", "http://registry/./reg", tooLong},
+		{"Two slashes.", "http://registry//reg", tooLong},
+		{"Two slashes within.", "http://registry/a//reg", tooLong},
+		{"An escape.", "http://registry/r%65g", tooLong},
+		{"An escaped slash.", "http://registry/a%2Freg", tooLong},
+		{"A space.", "http://registry/my reg", tooLong},
+		{"A parameter.", "http://registry/reg;a=b", tooLong},
+		{"Letters that need escapes.", "http://registry/ré", tooLong},
+		{"A path and a query.", "http://registry/reg?a=b", tooLong},
 		{"A query.", "http://registry?a=b", tooLong},
 		{"An empty query.", "http://registry?", tooLong},
 		{"An empty fragment.", "http://registry#", tooLong},
