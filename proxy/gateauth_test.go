@@ -7,12 +7,14 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/distribution/distribution/v3/configuration"
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"diffgate/proxy"
 	"diffgate/verify/verifytest"
 )
 
@@ -304,5 +306,35 @@ func TestMountWithoutARight(t *testing.T) {
 	asked := user("bob").do(t, http.MethodGet, p.URL+"/v2/bob/_diffids/blobs/"+secret.Digest().String(), nil)
 	if direct.Status != asked.Status {
 		t.Errorf("the registry answers %d about the blob, the DiffID index %d", direct.Status, asked.Status)
+	}
+}
+
+// Who may list all digests is asked again only after AuthTTL; who may not, and
+// who may read what is in one repository, is asked each time.
+func TestListersAreRemembered(t *testing.T) {
+	t.Parallel()
+	log := recordRequests(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "alice" {
+			w.WriteHeader(http.StatusForbidden)
+		}
+	}))
+	p := newProxy(t, newUpstream(t, log).URL, func(c *proxy.Config) { c.AuthTTL = time.Hour })
+	for _, tt := range []struct {
+		who, path string
+		status    int
+		asks      int
+	}{
+		{"alice", "/v2/_diffids", 200, 1},
+		{"alice", "/v2/_diffids", 200, 0},
+		{"alice", "/v2/_diffids/" + objectDigest, 404, 0},
+		{"bob", "/v2/_diffids", 403, 1},
+		{"bob", "/v2/_diffids", 403, 1},
+		{"alice", "/v2/a/_diffids/blobs/" + objectDigest, 404, 1},
+		{"alice", "/v2/a/_diffids/blobs/" + objectDigest, 404, 1},
+	} {
+		a := do(t, http.MethodGet, p.URL+tt.path, nil, "Authorization", tt.who)
+		if asked := log.take(); a.Status != tt.status || len(asked) != tt.asks {
+			t.Errorf("%s asks for %s: got %d, and the upstream was asked %v; want %d, %d times", tt.who, tt.path, a.Status, asked, tt.status, tt.asks)
+		}
 	}
 }

@@ -41,13 +41,18 @@ func own(allow, answer handler) handler {
 
 // mayList asks for the catalog, the one other list over all repositories.
 func mayList(x *exchange) error {
-	res, err := x.p.upstream.do(x.r.Context(), x.caller(), http.MethodGet, "/v2/_catalog", "n=1", typeJSON)
+	c := x.caller()
+	if x.p.listers.has(c) {
+		return nil
+	}
+	res, err := x.p.upstream.do(x.r.Context(), c, http.MethodGet, "/v2/_catalog", "n=1", typeJSON)
 	if err != nil {
 		return err
 	}
 	switch res.StatusCode {
 	case http.StatusOK:
 		drain(res)
+		x.p.listers.add(c)
 		return nil
 	case http.StatusNotFound, http.StatusMethodNotAllowed:
 		drain(res)

@@ -94,8 +94,15 @@ type Config struct {
 	// Sessions is how many upload sessions are followed at once; the layers of
 	// others are fetched when their manifest comes. Zero means 1024.
 	Sessions int
+	// Lag is how long hashing may hold up the transfer of a blob, in all. A blob
+	// that would be held up for longer is fetched and hashed afterwards. Zero
+	// means as long as it takes.
+	Lag time.Duration
 	// MaxEntries is the longest page of /v2/_diffids. Zero means 1000.
 	MaxEntries int
+	// AuthTTL is how long the upstream's word is believed that a caller may list
+	// all digests. Zero means that it is asked each time.
+	AuthTTL time.Duration
 	// TrustedProxies are the addresses of outer proxies whose Forwarded and
 	// X-Forwarded-* headers are believed. Others' are replaced.
 	TrustedProxies []netip.Prefix
@@ -150,6 +157,7 @@ type Proxy struct {
 	ledger    *ledger
 	ahead     *ahead
 	sessions  *sessions
+	listers   *listers
 	small     *smallBlobs
 	refused   *lru.Cache[refusalKey, refusal]
 	looks     *lru.Cache[digest.Digest, verify.Look]
@@ -187,8 +195,12 @@ func New(cfg Config) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
+	listers, err := newListers(cfg.AuthTTL)
+	if err != nil {
+		return nil, err
+	}
 	tapped := cfg.Limits
-	tapped.Memory = semaphore.NewWeighted(windowsMemory)
+	tapped.Memory, tapped.Lag = semaphore.NewWeighted(windowsMemory), cfg.Lag
 	ledger := newLedger(cfg.Index, cfg.Fetches, cfg.Log, cfg.Metrics)
 	return &Proxy{
 		cfg:       cfg,
@@ -199,6 +211,7 @@ func New(cfg Config) (*Proxy, error) {
 		ledger:    ledger,
 		ahead:     newAhead(ledger, cfg.Ahead),
 		sessions:  newSessions(cfg.Sessions, sessionAge),
+		listers:   listers,
 		small:     newSmallBlobs(smallBlobsTotal),
 		refused:   refused,
 		looks:     looks,

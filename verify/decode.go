@@ -53,7 +53,7 @@ func (h *Hasher) unpack(in *chunkReader, head []byte) error {
 	if isTarHeader(head) {
 		return ambiguous("it is a tar archive and begins like " + f.Encoding.String() + "; runtimes differ in which they unpack")
 	}
-	s := newSink(h.content, h.limits, in.count, h.abort)
+	s := newSink(h.content, h.limits, in.count, h.aborted)
 	err := h.run(in, s, isSkippable(head))
 	f.UnpackedSize = s.size
 	if err == nil {
@@ -144,8 +144,11 @@ func (r *chunkReader) advance() error {
 		case <-r.h.abort:
 			return r.h.gaveUp
 		case c, ok := <-r.h.full:
+			if err := r.h.aborted(); err != nil {
+				return err
+			}
 			if !ok {
-				return r.h.ended()
+				return io.EOF
 			}
 			r.cur, r.rest = c, c.filled()
 		}
@@ -153,13 +156,13 @@ func (r *chunkReader) advance() error {
 	return nil
 }
 
-// ended returns io.EOF at the end of the blob, or why hashing was given up.
-func (h *Hasher) ended() error {
+// aborted returns why hashing was given up, or nil.
+func (h *Hasher) aborted() error {
 	select {
 	case <-h.abort:
 		return h.gaveUp
 	default:
-		return io.EOF
+		return nil
 	}
 }
 

@@ -16,11 +16,11 @@ type sink struct {
 	size    int64
 	limits  Limits
 	read    func() int64 // stored bytes consumed so far
-	abort   <-chan struct{}
+	gaveUp  func() error // why there must be no more; nil as long as there may
 }
 
-func newSink(content io.Writer, l Limits, read func() int64, abort <-chan struct{}) *sink {
-	return &sink{hash: sha256.New(), content: content, limits: l, read: read, abort: abort}
+func newSink(content io.Writer, l Limits, read func() int64, gaveUp func() error) *sink {
+	return &sink{hash: sha256.New(), content: content, limits: l, read: read, gaveUp: gaveUp}
 }
 
 // Write hashes p, or returns why there must be no more.
@@ -34,10 +34,8 @@ func (s *sink) Write(p []byte) (int, error) {
 
 // admit counts bytes, or returns why they are too many.
 func (s *sink) admit(p []byte) error {
-	select {
-	case <-s.abort:
-		return errAborted
-	default:
+	if err := s.gaveUp(); err != nil {
+		return err
 	}
 	s.size += int64(len(p))
 	if s.size > s.limits.Unpacked {

@@ -7,14 +7,13 @@ import (
 
 func TestSink(t *testing.T) {
 	t.Parallel()
-	aborted := make(chan struct{})
-	close(aborted)
+	aborted := func() error { return errAborted }
 	for _, test := range []struct {
 		is     string
 		size   int64 // decoded bytes before
 		stored int64
 		limits Limits
-		abort  chan struct{}
+		gaveUp func() error
 		want   string
 	}{
 		{is: "an ordinary layer", size: 1 << 20, stored: 1 << 18},
@@ -24,9 +23,12 @@ func TestSink(t *testing.T) {
 		{is: "a ratio over a limit of ten", size: ratioFloor, stored: ratioFloor/10 - 1, limits: Limits{Ratio: 10}, want: "limit: it unpacks to more than limits.ratio times its size"},
 		{is: "a size at the limit", size: 9, limits: Limits{Unpacked: 10}},
 		{is: "a size over the limit", size: 10, limits: Limits{Unpacked: 10}, want: "limit: it unpacks to more than limits.unpacked"},
-		{is: "a hasher that was closed, in the middle of a bomb", abort: aborted, want: "given_up: hashing was given up"},
+		{is: "a hasher that was closed, in the middle of a bomb", gaveUp: aborted, want: "given_up: hashing was given up"},
 	} {
-		s := sink{hash: sha256.New(), size: test.size, limits: test.limits.withDefaults(), read: func() int64 { return test.stored }, abort: test.abort}
+		if test.gaveUp == nil {
+			test.gaveUp = func() error { return nil }
+		}
+		s := sink{hash: sha256.New(), size: test.size, limits: test.limits.withDefaults(), read: func() int64 { return test.stored }, gaveUp: test.gaveUp}
 		got := ""
 		if _, err := s.Write([]byte{0}); err != nil {
 			got = err.Error()

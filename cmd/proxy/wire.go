@@ -39,7 +39,9 @@ func proxyConfig(s settings.Settings) proxy.Config {
 		Fetches:        s.Limits.Fetches,
 		Ahead:          cmp.Or(s.Limits.Ahead, -1),
 		Sessions:       s.Limits.Sessions,
+		Lag:            s.Limits.Lag,
 		MaxEntries:     s.API.MaxEntries,
+		AuthTTL:        s.API.AuthTTL,
 		TrustedProxies: s.HTTP.TrustedProxies,
 		NoAccessLog:    s.Log.AccessLog.Disabled,
 	}

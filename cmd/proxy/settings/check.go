@@ -36,6 +36,7 @@ func (s Settings) Check() error {
 		required("index.bolt.path", s.Index.Bolt.Path),
 		s.Verify.check(),
 		atLeast("api.maxentries", s.API.MaxEntries, 1),
+		notNegative("api.authttl", s.API.AuthTTL),
 		s.Limits.check(),
 	)
 }
@@ -60,6 +61,13 @@ func (h HTTP) check() error {
 func checkDrainTimeout(d time.Duration) error {
 	if d != 0 && d < time.Second {
 		return invalid("http.draintimeout", "%v is too short; want at least 1s, or 0s not to wait", d)
+	}
+	return nil
+}
+
+func notNegative(key string, d time.Duration) error {
+	if d < 0 {
+		return invalid(key, "%v is less than no time", d)
 	}
 	return nil
 }
@@ -114,6 +122,7 @@ func (l Limits) check() error {
 		atLeast("limits.window", l.Window, 8*MiB), // RFC 8878 asks this of decoders
 		atLeast("limits.fetches", l.Fetches, 1),
 		atLeast("limits.ahead", l.Ahead, 0),
+		notNegative("limits.lag", l.Lag),
 		atLeast("limits.sessions", l.Sessions, 1),
 	)
 }

@@ -75,6 +75,16 @@ func TestCheck(t *testing.T) {
 			"http.draintimeout: -1m0s is too short; want at least 1s, or 0s not to wait",
 		},
 		{
+			"Hashing cannot end before it begins.",
+			func(s *settings.Settings) { s.Limits.Lag = -time.Second },
+			"limits.lag: -1s is less than no time",
+		},
+		{
+			"Nor can a word be believed.",
+			func(s *settings.Settings) { s.API.AuthTTL = -time.Second },
+			"api.authttl: -1s is less than no time",
+		},
+		{
 			"A certificate without its key.",
 			func(s *settings.Settings) { s.HTTP.TLS.Certificate = "a.pem" },
 			"http.tls.certificate: needs http.tls.key too",

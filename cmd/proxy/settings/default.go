@@ -33,7 +33,7 @@ func Default() Settings {
 			Unverifiable: Allow,
 			Schema1:      Reject,
 		},
-		API: API{MaxEntries: 1000},
+		API: API{MaxEntries: 1000, AuthTTL: 5 * time.Second},
 		Limits: Limits{
 			Manifest: 4 * MiB, // as distribution itself
 			Config:   4 * MiB,

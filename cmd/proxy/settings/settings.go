@@ -134,17 +134,19 @@ type Verify struct {
 
 // API is about /v2/_diffids.
 type API struct {
-	MaxEntries int // most entries on one page of a list
+	MaxEntries int           // most entries on one page of a list
+	AuthTTL    time.Duration // how long the registry's word is believed that a caller may list all; zero: it is asked each time
 }
 
 // Limits bound what a request may cost.
 type Limits struct {
-	Manifest Size  // largest manifest
-	Config   Size  // largest image config
-	Unpacked Size  // largest layer, decoded
-	Ratio    int64 // most decoded bytes for each stored byte of a large layer
-	Window   Size  // largest window of a zstd layer
-	Fetches  int   // layers fetched and hashed at once
-	Ahead    int   // blobs that may wait to be fetched and hashed before a manifest names them; zero: none are
-	Sessions int   // upload sessions remembered at once
+	Manifest Size          // largest manifest
+	Config   Size          // largest image config
+	Unpacked Size          // largest layer, decoded
+	Ratio    int64         // most decoded bytes for each stored byte of a large layer
+	Window   Size          // largest window of a zstd layer
+	Fetches  int           // layers fetched and hashed at once
+	Ahead    int           // blobs that may wait to be fetched and hashed before a manifest names them; zero: none are
+	Sessions int           // upload sessions remembered at once
+	Lag      time.Duration // how long hashing may hold up one transfer; zero: as long as it takes
 }
