@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"io"
 	"net/http"
 
@@ -76,8 +77,8 @@ func (x *exchange) followBlob(res *http.Response) error {
 // the DiffID index lacks of it is learned.
 func (x *exchange) prove(body io.ReadCloser, dgst digest.Digest) io.ReadCloser {
 	b := &provenBody{body: body, x: x, want: dgst, digester: dgst.Algorithm().Digester()}
-	b.free = make([]byte, copyBuffer)
-	b.spare = make([]byte, copyBuffer)
+	b.free, b.spare = x.p.buffers.Get(), x.p.buffers.Get()
+	b.lent = [2][]byte{b.free, b.spare}
 	if _, ok := x.p.ledger.known(x.r.Context(), dgst); !ok {
 		b.hasher = verify.NewHasher(x.p.tapped)
 	}
@@ -98,7 +99,8 @@ type provenBody struct {
 	ready       []byte // may be given out
 	held        []byte // may be given out once something follows it, or the end is proven
 	free, spare []byte // buffers; the one that is being read into is free
-	err         error  // ends the body once ready is empty; io.EOF when it is proven
+	lent        [2][]byte
+	err         error // ends the body once ready is empty; io.EOF when it is proven
 }
 
 func (b *provenBody) Read(p []byte) (int, error) {
@@ -167,5 +169,15 @@ func (b *provenBody) Close() error {
 		b.hasher.Close()
 		b.hasher = nil
 	}
-	return b.body.Close()
+	err := b.body.Close()
+	b.ready, b.held, b.err = nil, nil, errClosedBody // nothing is read any more
+	for i, buf := range b.lent {
+		if buf != nil {
+			b.x.p.buffers.Put(buf)
+			b.lent[i] = nil
+		}
+	}
+	return err
 }
+
+var errClosedBody = errors.New("read of a body that is closed")
