@@ -57,7 +57,7 @@ func (h *Hasher) unpack(in *chunkReader, head []byte) error {
 	err := h.run(in, s, isSkippable(head))
 	f.UnpackedSize = s.size
 	if err == nil {
-		f.Unpacked, err = s.digest()
+		f.Unpacked = s.digest()
 	}
 	return err
 }
@@ -92,19 +92,29 @@ func (h *Hasher) gunzip(in *chunkReader, s *sink) error {
 	seen, err := inflate.Gunzip(in, &aside{sink: s})
 	f := &h.decoded
 	f.Parts, f.Trailing = seen.Members, seen.Trailing
-	for quirk, has := range map[Quirks]bool{
-		HeaderCRC: seen.HeaderCRC, LongName: seen.LongName, ReservedFlag: seen.ReservedFlag, TrailingZeros: seen.Trailing > 0,
-	} {
-		if has {
-			f.Quirks |= quirk
-		}
+	if seen.HeaderCRC {
+		f.Quirks |= HeaderCRC
+	}
+	if seen.LongName {
+		f.Quirks |= LongName
+	}
+	if seen.ReservedFlag {
+		f.Quirks |= ReservedFlag
+	}
+	if seen.Trailing > 0 {
+		f.Quirks |= TrailingZeros
 	}
 	var bad *inflate.Error
 	if !errors.As(err, &bad) {
 		return err
 	}
-	problem := map[inflate.Kind]Problem{inflate.Corrupt: Corrupt, inflate.Ambiguous: Ambiguous, inflate.Flooded: Limit}[bad.Kind]
-	return &decodeError{problem, bad.Error()}
+	switch bad.Kind {
+	case inflate.Ambiguous:
+		return ambiguous(bad.Error())
+	case inflate.Flooded:
+		return overLimit(bad.Error())
+	}
+	return corrupt(bad.Error())
 }
 
 func (h *Hasher) fail(err error) {

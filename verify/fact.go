@@ -134,11 +134,15 @@ func (f Fact) Final() bool {
 }
 
 // Agrees reports whether f and g say the same about the same bytes. How and
-// when they were learned, and the wording of a reason, do not count.
+// when they were learned, and the wording of a reason, do not count; nor does, of
+// bytes that cannot be decoded, how far a decoder came.
 func (f Fact) Agrees(g Fact) bool {
-	return f.Digest == g.Digest && f.Size == g.Size && f.Encoding == g.Encoding &&
+	if f.Digest != g.Digest || f.Size != g.Size || f.Encoding != g.Encoding || f.Problem != g.Problem {
+		return false
+	}
+	return f.Problem != None && f.Final() ||
 		f.Unpacked == g.Unpacked && f.UnpackedSize == g.UnpackedSize && f.Parts == g.Parts &&
-		f.Trailing == g.Trailing && f.Quirks == g.Quirks && f.Problem == g.Problem
+			f.Trailing == g.Trailing && f.Quirks == g.Quirks
 }
 
 // Supersede decides what a DiffID index that holds old does with f: it returns

@@ -11,8 +11,7 @@ import (
 // A sink hashes and counts decoded bytes and enforces the limits.
 type sink struct {
 	hash    hash.Hash
-	content io.Writer // also gets the bytes; may be nil
-	failed  error     // of content
+	content io.Writer // also gets the bytes, and never fails; may be nil
 	size    int64
 	limits  Limits
 	read    func() int64 // stored bytes consumed so far
@@ -29,7 +28,7 @@ func (s *sink) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	s.add(p)
-	return len(p), s.failed
+	return len(p), nil
 }
 
 // admit counts bytes, or returns why they are too many.
@@ -49,24 +48,23 @@ func (s *sink) admit(p []byte) error {
 
 // add hashes bytes that were admitted.
 func (s *sink) add(p []byte) {
-	if s.content != nil && s.failed == nil {
-		_, s.failed = s.content.Write(p)
+	if s.content != nil {
+		_, _ = s.content.Write(p)
 	}
 	s.hash.Write(p)
 }
 
-// digest returns the digest of all bytes, or the error of content.
-func (s *sink) digest() (digest.Digest, error) {
-	return digest.NewDigest(digest.SHA256, s.hash), s.failed
-}
+// digest returns the digest of all bytes.
+func (s *sink) digest() digest.Digest { return digest.NewDigest(digest.SHA256, s.hash) }
 
 // An aside hashes what inflate decodes in a goroutine of its own, one piece
 // behind: decoding one DEFLATE stream is work for one core, and hashing what
 // comes of it for another.
 type aside struct {
 	*sink
-	pieces chan []byte
-	done   chan struct{}
+	pieces   chan []byte
+	done     chan struct{}
+	panicked any // what add did, if it did; read after done
 }
 
 // Take implements inflate.Sink. A piece must not change until Take was called
@@ -77,21 +75,38 @@ func (a *aside) Take(p []byte) error {
 	}
 	if a.pieces == nil {
 		a.pieces, a.done = make(chan []byte, 1), make(chan struct{})
-		go func() {
-			defer close(a.done)
-			for p := range a.pieces {
-				a.add(p)
-			}
-		}()
+		go a.run()
 	}
 	a.pieces <- p
 	return nil
 }
 
-// Done implements inflate.Sink.
+func (a *aside) run() {
+	defer close(a.done)
+	for p := range a.pieces {
+		a.addOrPanic(p)
+	}
+}
+
+// addOrPanic keeps a panic for Done: one that ends the goroutine would end the
+// process, and nobody would take the pieces.
+func (a *aside) addOrPanic(p []byte) {
+	defer func() {
+		if p := recover(); p != nil {
+			a.panicked = p
+		}
+	}()
+	a.add(p)
+}
+
+// Done implements inflate.Sink. It panics as hashing did.
 func (a *aside) Done() {
-	if a.pieces != nil {
-		close(a.pieces)
-		<-a.done
+	if a.pieces == nil {
+		return
+	}
+	close(a.pieces)
+	<-a.done
+	if a.panicked != nil {
+		panic(a.panicked)
 	}
 }

@@ -119,6 +119,36 @@ func TestDistances(t *testing.T) {
 	}
 }
 
+// A segment may be one byte short of full when two literals and the longest match
+// come, wherever in the window that is; what is written beyond stays in it.
+func TestLongestRound(t *testing.T) {
+	t.Parallel()
+	for laps := range 9 {
+		for short := range 4 {
+			n := (laps+1)*segment - short
+			content := bytes.Repeat([]byte("0123456789abcdef"), n/16+20)
+			w := &bitWriter{out: storedOf(content[:n-2], false)}
+			w.write(1, 1)
+			w.write(1, 2)
+			lits, dists := fixedHuffman(288), fixedHuffman(30)
+			for range 3 { // each a round
+				w.symbol(lits, 'x')
+				w.symbol(lits, 'y')
+				w.symbol(lits, 285) // 258 bytes
+				w.symbol(dists, 6)  // 9 or
+				w.write(1, 2)       // 10 back
+			}
+			for range 40 {
+				w.symbol(lits, 'z')
+			}
+			w.symbol(lits, 256)
+			if got := agree(t, fmt.Sprintf("%d bytes, then rounds", n), w.bytes()); got.Fails != "" {
+				t.Fatalf("the test made a stream that is none: %s", got.Fails)
+			}
+		}
+	}
+}
+
 // match writes a final block of one match of 3 bytes.
 func (w *bitWriter) match(dist int) {
 	w.write(1, 1)
@@ -150,9 +180,8 @@ func storedOf(content []byte, final bool) []byte {
 	return out
 }
 
-// Tables of every size that RFC 1951 allows fit in: the codes that take the most
-// room, for each number of symbols.
-func TestLargestTables(t *testing.T) {
+// Large tables fit in: codes of all symbols, of every length of the longest.
+func TestLargeTables(t *testing.T) {
 	t.Parallel()
 	for _, alphabet := range []int{257, 286} {
 		for longest := 9; longest <= 15; longest++ {
@@ -160,7 +189,7 @@ func TestLargestTables(t *testing.T) {
 				random := rand.New(rand.NewPCG(seed, uint64(longest)))
 				all := random.Perm(alphabet)
 				lens := randomLens(random, alphabet, all, longest)
-				dists := randomLens(random, 30, random.Perm(30), min(longest, 15))
+				dists := randomLens(random, 30, random.Perm(30), longest)
 				w := new(bitWriter)
 				w.header(lens, dists)
 				lits := newHuffman(lens)

@@ -3,7 +3,7 @@
 //
 // It takes its input and gives out its output in large slices that nobody
 // copies, and lets the taker look at the last ones while it goes on. It accepts
-// the DEFLATE streams (RFC 1951) that zlib and compress/flate accept. Of the
+// the DEFLATE streams (RFC 1951) that compress/flate and zlib accept. Of the
 // framing around them it accepts less than other readers do, because these
 // differ in reserved flags, header checksums, cut headers and in what may follow
 // the last member, so that one file has different contents on different

@@ -4,9 +4,9 @@ package inflate
 
 import "encoding/binary"
 
-// fastInput is how many bytes of input the fast way needs for one round: it
-// begins with pos, moves it by at most 7 twice, and reads 8 bytes there.
-const fastInput = 24
+// fastInput is how many bytes of input a round of the fast way needs: it has two
+// refills at most, each of which reads 8 bytes and moves on by at most 7.
+const fastInput = 16
 
 // A reader is the input as the fast way sees it. The bits of b above n&63 are
 // zero, or those of the bytes from pos on: to put these in once more changes
@@ -46,7 +46,7 @@ func (r reader) sub(e entry) uint64 { return uint64(e>>16) + r.b&(1<<(e>>8&15)-1
 //
 // A round has 56 bits: enough for three literals of the root table, or for a
 // length (20 bits) and a distance (28 bits).
-func (d *decoder) fast() (end bool, err error) {
+func (d *decoder) fast(t *tables) (end bool, err error) {
 	var (
 		r     = reader{d.in.pos, d.in.bits, uint32(d.in.n)}
 		in    = d.in.buf
@@ -55,8 +55,8 @@ func (d *decoder) fast() (end bool, err error) {
 		w     = d.out.w
 		limit = d.out.limit()
 		lo    = d.out.lo
-		lits  = &d.litLens
-		dists = &d.dists
+		lits  = &t.litLens
+		dists = &t.dists
 	)
 	r = r.refill(in)
 	e := lits[r.b&(1<<litLenBits-1)]

@@ -1,6 +1,7 @@
 package inflate
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -10,8 +11,12 @@ import (
 	"sync"
 )
 
-// errCorrupt is what DEFLATE data ends with that is none.
-var errCorrupt = errors.New("bad DEFLATE data")
+var (
+	// errCorrupt is what DEFLATE data ends with that is none.
+	errCorrupt = errors.New("bad DEFLATE data")
+	// errCut is what it ends with when there is too little of it.
+	errCut = errors.New("the data is cut")
+)
 
 // RFC 1952, section 2.3.1.
 const (
@@ -41,7 +46,7 @@ type Gzip struct {
 type Kind uint8
 
 const (
-	Corrupt   Kind = iota + 1 // no reader takes it for whole
+	Corrupt   Kind = iota + 1 // no mainstream reader takes it for whole
 	Ambiguous                 // readers differ in what they read, and call it success
 	Flooded                   // it has more members than is reasonable
 )
@@ -61,8 +66,7 @@ var decoders = sync.Pool{New: func() any { return new(decoder) }}
 
 // Gunzip decodes a gzip file of any number of members. It returns what it saw,
 // as far as it came, and an *Error, or the error of src or sink as it is. All
-// that was decoded before an Error has been given to sink, save for some of the
-// last bytes.
+// that was decoded before an Error has been given to sink.
 func Gunzip(src Source, sink Sink) (Gzip, error) {
 	d := decoders.Get().(*decoder)
 	d.in = input{src: src}
@@ -70,7 +74,7 @@ func Gunzip(src Source, sink Sink) (Gzip, error) {
 	g := gunzip{d: d}
 	err := func() error {
 		defer sink.Done() // however it ends
-		return g.file()
+		return g.flushed(g.file())
 	}()
 	d.in, d.out.sink = input{}, nil // which others have
 	decoders.Put(d)
@@ -101,9 +105,22 @@ func (g *gunzip) file() error {
 		}
 		more, err := g.next()
 		if !more || err != nil {
-			return errors.Join(g.d.out.flush(), err)
+			return err
 		}
 	}
+}
+
+// flushed hands on the last bytes when err is about the file. If they cannot be,
+// that is what it ends with.
+func (g *gunzip) flushed(err error) error {
+	var about *Error
+	if err != nil && !errors.As(err, &about) {
+		return err
+	}
+	if failed := g.d.out.flush(); failed != nil {
+		return failed
+	}
+	return err
 }
 
 func (g *gunzip) error(kind Kind, what string) error {
@@ -131,7 +148,7 @@ func (g *gunzip) lost() error {
 // errors on.
 func (g *gunzip) cut(err error) error {
 	switch {
-	case errors.Is(err, io.ErrUnexpectedEOF):
+	case errors.Is(err, errCut):
 		return g.error(Corrupt, fmt.Sprintf("the gzip stream is cut in member %d", g.seen.Members+1))
 	case errors.Is(err, errCorrupt):
 		return g.error(Corrupt, fmt.Sprintf("bad DEFLATE data in gzip member %d", g.seen.Members+1))
@@ -191,10 +208,8 @@ func (g *gunzip) fields(flags byte) error {
 		if err != nil {
 			return err
 		}
-		for range binary.LittleEndian.Uint16(size) {
-			if _, err := g.headerBytes(1); err != nil {
-				return err
-			}
+		if err := g.skip(int(binary.LittleEndian.Uint16(size))); err != nil {
+			return err
 		}
 	}
 	for _, flag := range []byte{flagName, flagComment} {
@@ -222,17 +237,36 @@ func (g *gunzip) fields(flags byte) error {
 	return nil
 }
 
+// skip takes n bytes of the header.
+func (g *gunzip) skip(n int) error {
+	for n > 0 {
+		p := g.d.in.bytes(n, &g.read)
+		if len(p) == 0 {
+			return g.cut(g.d.in.failed())
+		}
+		g.crc = crc32.Update(g.crc, crc32.IEEETable, p)
+		n -= len(p)
+	}
+	return nil
+}
+
 // skipString takes a name or comment that ends with a zero.
 func (g *gunzip) skipString() error {
-	for n := 0; ; n++ {
-		c, err := g.headerBytes(1)
-		if err != nil {
-			return err
+	for n := 0; ; {
+		p := g.d.in.see(&g.read)
+		if len(p) == 0 {
+			return g.cut(g.d.in.failed())
 		}
-		if c[0] == 0 {
-			g.seen.LongName = g.seen.LongName || n > maxName
-			return nil
+		end := bytes.IndexByte(p, 0)
+		if end < 0 {
+			n += len(p)
+			if err := g.skip(len(p)); err != nil {
+				return err
+			}
+			continue
 		}
+		g.seen.LongName = g.seen.LongName || n+end > maxName
+		return g.skip(end + 1)
 	}
 }
 
@@ -274,12 +308,13 @@ func (g *gunzip) next() (more bool, err error) {
 
 // zeros reads to the end and insists on zero bytes.
 func (g *gunzip) zeros() error {
-	for {
+	for n := int64(0); ; {
 		p := g.d.in.bytes(segment, &g.read)
 		if len(p) == 0 {
 			if err := g.d.in.err; err != io.EOF {
 				return err
 			}
+			g.seen.Trailing = n
 			return nil
 		}
 		for _, b := range p {
@@ -287,6 +322,6 @@ func (g *gunzip) zeros() error {
 				return g.error(Ambiguous, "data behind zero bytes after the gzip stream; some decoders ignore it, some decode it")
 			}
 		}
-		g.seen.Trailing += int64(len(p))
+		n += int64(len(p))
 	}
 }

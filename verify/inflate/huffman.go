@@ -2,7 +2,10 @@
 
 package inflate
 
-import "math/bits"
+import (
+	"math/bits"
+	"sync"
+)
 
 // The alphabets of RFC 1951, sections 3.2.5 and 3.2.7.
 const (
@@ -31,9 +34,43 @@ const (
 	codeLensSize = 1 << codeLensBits
 )
 
+// tables are those of a block.
+type tables struct {
+	litLens [litLenSize]entry
+	dists   [distSize]entry
+}
+
+// fixedTables returns the tables of the code of RFC 1951, section 3.2.6. They
+// must not be changed.
+var fixedTables = sync.OnceValue(func() *tables {
+	var lens [numLitLens]uint8
+	for i := range lens {
+		switch {
+		case i < 144:
+			lens[i] = 8
+		case i < 256:
+			lens[i] = 9
+		case i < 280:
+			lens[i] = 7
+		default:
+			lens[i] = 8
+		}
+	}
+	var (
+		c code
+		t tables
+	)
+	c.build(t.litLens[:], litLenBits, lens[:], litLenSymbols[:])
+	for i := range numFixedDist {
+		lens[i] = 5
+	}
+	c.build(t.dists[:], distBits, lens[:numFixedDist], distSymbols[:])
+	return &t
+})
+
 // An entry of a table says what the bits at its index mean:
 //
-//	literals  bit 31 set; the bytes from bit 8 on, how many in bits 6 and 7
+//	literal   bit 31 set; the byte from bit 8 on
 //	length    base from bit 16 on
 //	distance  base from bit 16 on
 //	special   bit 15 set: a subtable (bit 14) that begins at the index from bit
@@ -70,7 +107,7 @@ func makeLitLenSymbols() (s [numLitLens]entry) {
 	for i := range s {
 		switch {
 		case i < endOfBlock:
-			s[i] = isLiteral | entry(i)<<8 | 1<<6
+			s[i] = isLiteral | entry(i)<<8
 		case i == endOfBlock:
 			s[i] = isSpecial | isEnd
 		case i < maxLitLens:
@@ -113,8 +150,9 @@ type code struct {
 // build makes the table of the code in which symbol i has a code of lens[i]
 // bits, or none if that is 0. The root has 1<<rootBits entries. It returns false
 // for lengths that are no code: those that ask for more codes than there are,
-// or for fewer, unless that is a single code of one bit or none at all (as zlib
-// and compress/flate have it).
+// or for fewer, unless that is a single code of one bit or none at all. That is
+// compress/flate's rule; zlib does not let the code for code lengths be so, and no
+// block has use for one that is.
 func (c *code) build(table []entry, rootBits int, lens []uint8, symbols []entry) bool {
 	used, left := c.sort(lens)
 	if left < 0 {

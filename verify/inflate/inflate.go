@@ -12,13 +12,11 @@ type decoder struct {
 	code     code
 	lens     [maxLitLens + maxDistances]uint8
 	codeLens [codeLensSize]entry
-	litLens  [litLenSize]entry
-	dists    [distSize]entry
-	fixed    bool // litLens and dists are those of the fixed code
+	own      tables // of the last block with codes of its own
 }
 
 // stream decodes one stream and leaves the input behind its last byte. It
-// returns errCorrupt, io.ErrUnexpectedEOF, or the error of the source or sink.
+// returns errCorrupt, errCut, or the error of the source or sink.
 func (d *decoder) stream() error {
 	d.out.begin()
 	for {
@@ -31,11 +29,10 @@ func (d *decoder) stream() error {
 		case 0:
 			err = d.stored()
 		case 1:
-			d.setFixed()
-			err = d.block()
+			err = d.block(fixedTables())
 		case 2:
 			if err = d.dynamic(); err == nil {
-				err = d.block()
+				err = d.block(&d.own)
 			}
 		default:
 			err = errCorrupt
@@ -78,32 +75,6 @@ func (d *decoder) stored() error {
 	return nil
 }
 
-// setFixed sets up the code of RFC 1951, section 3.2.6.
-func (d *decoder) setFixed() {
-	if d.fixed {
-		return
-	}
-	var lens [numLitLens]uint8
-	for i := range lens {
-		switch {
-		case i < 144:
-			lens[i] = 8
-		case i < 256:
-			lens[i] = 9
-		case i < 280:
-			lens[i] = 7
-		default:
-			lens[i] = 8
-		}
-	}
-	d.code.build(d.litLens[:], litLenBits, lens[:], litLenSymbols[:])
-	for i := range numFixedDist {
-		lens[i] = 5
-	}
-	d.code.build(d.dists[:], distBits, lens[:numFixedDist], distSymbols[:])
-	d.fixed = true
-}
-
 // codeLensOrder is the order in which the lengths of the codes for code lengths
 // are listed (RFC 1951, section 3.2.7).
 var codeLensOrder = [numCodeLens]uint8{16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15}
@@ -132,9 +103,8 @@ func (d *decoder) dynamic() error {
 	if err := d.readLens(d.lens[:litLens+dists]); err != nil {
 		return err
 	}
-	d.fixed = false
-	if !d.code.build(d.litLens[:], litLenBits, d.lens[:litLens], litLenSymbols[:]) ||
-		!d.code.build(d.dists[:], distBits, d.lens[litLens:litLens+dists], distSymbols[:]) {
+	if !d.code.build(d.own.litLens[:], litLenBits, d.lens[:litLens], litLenSymbols[:]) ||
+		!d.code.build(d.own.dists[:], distBits, d.lens[litLens:litLens+dists], distSymbols[:]) {
 		return errCorrupt
 	}
 	return nil
@@ -209,7 +179,7 @@ func (d *decoder) badCode(most uint) error {
 }
 
 // block decodes what follows the codes of a block, up to its end.
-func (d *decoder) block() error {
+func (d *decoder) block(t *tables) error {
 	for {
 		if d.out.full() {
 			if err := d.out.flush(); err != nil {
@@ -219,9 +189,9 @@ func (d *decoder) block() error {
 		var end bool
 		var err error
 		if len(d.in.buf)-d.in.pos >= fastInput {
-			end, err = d.fast()
+			end, err = d.fast(t)
 		} else {
-			end, err = d.symbol()
+			end, err = d.symbol(t)
 		}
 		if end || err != nil {
 			return err
@@ -230,9 +200,9 @@ func (d *decoder) block() error {
 }
 
 // symbol decodes one symbol, where the bytes are too few for the fast way.
-func (d *decoder) symbol() (end bool, err error) {
+func (d *decoder) symbol(t *tables) (end bool, err error) {
 	d.in.fill()
-	e, ok := d.look(d.litLens[:], litLenBits)
+	e, ok := d.look(t.litLens[:], litLenBits)
 	switch {
 	case !ok:
 		return false, d.in.failed()
@@ -247,7 +217,7 @@ func (d *decoder) symbol() (end bool, err error) {
 	}
 	length := int(e >> 16)
 	d.in.fill()
-	e, ok = d.look(d.dists[:], distBits)
+	e, ok = d.look(t.dists[:], distBits)
 	switch {
 	case !ok:
 		return false, d.in.failed()

@@ -16,8 +16,8 @@ type input struct {
 	buf  []byte // of src
 	pos  int    // of the next byte in buf that is not in bits
 	bits uint64 // the next bits; those above n are zero
-	n    uint
-	base int64 // offset of buf in the stream
+	n    uint   // at most 63
+	base int64  // offset of buf in the stream
 }
 
 // offset returns the number of bytes that were taken, counting those of which a
@@ -37,16 +37,16 @@ func (in *input) more() bool {
 	return true
 }
 
-// fill reads ahead, at least 57 bits if there are so many.
+// fill reads ahead, at least 56 bits if there are so many, and at most 63.
 func (in *input) fill() {
-	for in.n <= 56 && in.more() {
+	for in.n < 56 && in.more() {
 		in.bits |= uint64(in.buf[in.pos]) << in.n
 		in.pos++
 		in.n += 8
 	}
 }
 
-// take takes n bits, at most 48. Behind the end it returns false.
+// take takes n bits, at most 32. Behind the end it returns false.
 func (in *input) take(n uint) (uint32, bool) {
 	if in.n < n {
 		if in.fill(); in.n < n {
@@ -82,31 +82,41 @@ func (in *input) peek(p []byte) []byte {
 	return p[:n]
 }
 
-// bytes returns the next bytes, at least one and at most n, and takes them;
-// none at the end. The input must be aligned. They are valid until the next
-// call of a method.
-func (in *input) bytes(n int, small *[8]byte) []byte {
+// see returns bytes that are next, at least one, without taking them; none at
+// the end. The input must be aligned. They are valid until the next call of a
+// method.
+func (in *input) see(small *[8]byte) []byte {
 	if in.n > 0 {
-		p := small[:0]
-		for ; in.n > 0 && len(p) < n; in.n -= 8 {
-			p = append(p, byte(in.bits))
-			in.bits >>= 8
+		n := int(in.n / 8)
+		for i := range n {
+			small[i] = byte(in.bits >> (8 * i))
 		}
-		return p
+		return small[:n]
 	}
 	if !in.more() {
 		return nil
 	}
-	p := in.buf[in.pos:min(in.pos+n, len(in.buf))]
-	in.pos += len(p)
+	return in.buf[in.pos:]
+}
+
+// bytes is see for at most n bytes, and takes them.
+func (in *input) bytes(n int, small *[8]byte) []byte {
+	p := in.see(small)
+	p = p[:min(n, len(p))]
+	if in.n > 0 {
+		in.bits >>= 8 * len(p)
+		in.n -= 8 * uint(len(p))
+	} else {
+		in.pos += len(p)
+	}
 	return p
 }
 
-// failed returns why there are no more bytes: what the source said, or
-// io.ErrUnexpectedEOF where it should have had more.
+// failed returns why there are no more bytes: what the source said, or errCut
+// where it should have had more.
 func (in *input) failed() error {
 	if in.err == nil || in.err == io.EOF {
-		return io.ErrUnexpectedEOF
+		return errCut
 	}
 	return in.err
 }

@@ -18,7 +18,7 @@ type decoder struct {
 }
 
 // stream decodes one stream and leaves the input behind its last byte. It
-// returns errCorrupt, io.ErrUnexpectedEOF, or the error of the source or sink.
+// returns errCorrupt, errCut, or the error of the source or sink.
 func (d *decoder) stream() error {
 	d.out.begin()
 	in := &byteReader{&d.in}
@@ -41,7 +41,7 @@ func (d *decoder) stream() error {
 			return nil
 		case errors.As(err, &bad):
 			return errCorrupt
-		case errors.Is(err, io.ErrUnexpectedEOF):
+		case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, errCut):
 			return d.in.failed()
 		case err != nil:
 			return err

@@ -6,8 +6,7 @@ const (
 	history  = 32 << 10 // how far back a distance reaches at most
 	segment  = 48 << 10 // bytes handed on at once, or a few more
 	segments = 4
-	maxMatch = 258
-	slack    = 512 // a symbol is written beyond the end of a segment, and then some
+	slack    = 512 // what goes beyond a segment: at most 2 literals, a match of 258 bytes, and 31 bytes of no meaning
 
 	windowSize = history + segments*(segment+slack)
 )
