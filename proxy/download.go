@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 
@@ -12,8 +13,8 @@ import (
 )
 
 // tapDownload forwards reads of a blob. An answer with the whole blob is proven,
-// also when a part was asked for; what else passes (HEAD, parts, errors, redirects
-// that are not followed) holds no whole blob.
+// also when a part was asked for and is all of it; what else passes (HEAD, parts,
+// errors, redirects that are not followed) holds no whole blob.
 func tapDownload(x *exchange) error {
 	dgst := digest.Digest(x.rt.digest)
 	switch {
@@ -28,19 +29,27 @@ func tapDownload(x *exchange) error {
 	// the upstream says of what it sends, it is the blob or it is not.
 	x.r.Header.Set("Accept-Encoding", "identity")
 	return x.forward(func(res *http.Response) error {
-		if res.StatusCode != http.StatusOK {
+		if res.StatusCode != http.StatusOK && !isWhole(res) {
 			return nil
 		}
 		if res.ContentLength == 0 && dgst != dgst.Algorithm().FromBytes(nil) {
 			// There will be no last byte to hold back.
 			res.Body.Close()
-			err := &wrongBlobError{x.rt.name, dgst, dgst.Algorithm().FromBytes(nil)}
+			err := &wrongBlobError{x.rt.name, dgst, dgst.Algorithm().FromBytes(nil), doubtful(res)}
 			x.p.ledger.wrong(err)
 			return errUnavailable(http.StatusBadGateway, "the upstream holds no bytes under this digest", err)
 		}
-		res.Body = x.prove(res.Body, dgst)
+		res.Body = x.prove(res, dgst)
 		return nil
 	})
+}
+
+// isWhole reports whether a part is all of the blob (RFC 9110, section 14.4).
+// Some clients begin with a request for bytes=0-.
+func isWhole(res *http.Response) bool {
+	var first, last, size int64
+	_, err := fmt.Sscanf(res.Header.Get("Content-Range"), "bytes %d-%d/%d", &first, &last, &size)
+	return res.StatusCode == http.StatusPartialContent && err == nil && first == 0 && last == size-1
 }
 
 // ofStorage are the headers of a storage service that are about the blob.
@@ -75,8 +84,8 @@ func (x *exchange) followBlob(res *http.Response) error {
 
 // prove wraps the body of a blob so that it ends only if it is the blob. What
 // the DiffID index lacks of it is learned.
-func (x *exchange) prove(body io.ReadCloser, dgst digest.Digest) io.ReadCloser {
-	b := &provenBody{body: body, x: x, want: dgst, digester: dgst.Algorithm().Digester()}
+func (x *exchange) prove(res *http.Response, dgst digest.Digest) io.ReadCloser {
+	b := &provenBody{body: res.Body, x: x, want: dgst, digester: dgst.Algorithm().Digester(), doubt: doubtful(res)}
 	b.free, b.spare = x.p.buffers.Get(), x.p.buffers.Get()
 	b.lent = [2][]byte{b.free, b.spare}
 	if _, ok := x.p.ledger.known(x.r.Context(), dgst); !ok {
@@ -92,6 +101,7 @@ type provenBody struct {
 	body     io.ReadCloser
 	x        *exchange
 	want     digest.Digest
+	doubt    bool // whether the registry holds what comes
 	digester digest.Digester
 	hasher   *verify.Hasher // nil when the fact is known, or was handed on
 	small    smallCopy
@@ -148,7 +158,7 @@ func (b *provenBody) see(p []byte) {
 // end returns io.EOF when the body was the blob.
 func (b *provenBody) end() error {
 	if got := b.digester.Digest(); got != b.want {
-		err := &wrongBlobError{b.x.rt.name, b.want, got}
+		err := &wrongBlobError{b.x.rt.name, b.want, got, b.doubt}
 		b.x.p.ledger.wrong(err)
 		return err
 	}

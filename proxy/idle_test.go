@@ -51,7 +51,7 @@ func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f
 
 // respond returns an answer of an upstream.
 func respond(r *http.Request, status int, body io.Reader) *http.Response {
-	return &http.Response{StatusCode: status, ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{}, Body: io.NopCloser(body), ContentLength: -1, Request: r}
+	return &http.Response{StatusCode: status, ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{}, TransferEncoding: []string{"chunked"}, Body: io.NopCloser(body), ContentLength: -1, Request: r}
 }
 
 // inBubble runs a test in which time passes when all wait, with one connection

@@ -138,7 +138,8 @@ func personal(err error) bool {
 	return errors.Is(err, verify.ErrNotFound) || errors.Is(err, errGivenUp) || errors.As(err, &answer)
 }
 
-// errGivenUp is what a tap ends with that had no memory for a window.
+// errGivenUp is what a tap ends with that had no memory for a window, or held up
+// the transfer.
 var errGivenUp = errors.New("hashing was given up")
 
 var errClosed = errors.New("the proxy is shutting down")

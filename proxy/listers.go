@@ -27,7 +27,11 @@ func newListers(ttl time.Duration) (*listers, error) {
 }
 
 func (c caller) lister() lister {
-	return sha256.Sum256([]byte(c.host + "\n" + strings.Join(c.forwarded.Values("X-Forwarded-For"), ",") + "\n" + c.authorization))
+	known := []string{c.host, c.authorization}
+	for _, h := range fromHeaders { // some upstreams look at addresses
+		known = append(known, strings.Join(c.forwarded.Values(h), ","))
+	}
+	return sha256.Sum256([]byte(strings.Join(known, "\n")))
 }
 
 func (l *listers) has(c caller) bool {

@@ -26,6 +26,10 @@ func TestListers(t *testing.T) {
 		{"nobody in particular", time.Minute, 0, func(c *caller) { c.authorization = "" }, false},
 		{"the same from another address", time.Minute, 0, func(c *caller) { c.forwarded = http.Header{"X-Forwarded-For": {"10.0.0.2"}} }, false},
 		{"the same for another host", time.Minute, 0, func(c *caller) { c.host = "other" }, false},
+		{"the same, says an outer proxy in another way", time.Minute, 0, func(c *caller) { c.forwarded = http.Header{"X-Forwarded-For": {"10.0.0.1"}, "X-Real-Ip": {"10.0.0.2"}} }, false},
+		{"the same, says another outer proxy", time.Minute, 0, func(c *caller) {
+			c.forwarded = http.Header{"X-Forwarded-For": {"10.0.0.1"}, "Forwarded": {"for=10.0.0.2"}}
+		}, false},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			l, err := newListers(tt.ttl)

@@ -12,9 +12,10 @@ import (
 // where answers lead.
 type prefix string
 
-// leaves reports whether a path that nobody parsed may lead out of the registry.
+// leaves reports whether a path that nobody parsed, decoded once, may lead out of
+// the registry.
 func (p prefix) leaves(path string) bool {
-	return p != "" && strings.Contains(path, "..")
+	return p != "" && (strings.Contains(path, "..") || strings.Contains(strings.ToLower(path), "%2e"))
 }
 
 // off returns a reference into the registry as clients are to see it. Others

@@ -73,7 +73,7 @@ func (x *exchange) judgePull(res *http.Response) error {
 		size -= rest
 	}
 	m := manifest{digest: digest.FromBytes(body), contentType: typeOf(res, body), body: body}
-	if !judgedByItself(m) {
+	if err == nil && !judgedByItself(m) {
 		res.Body = putBack{io.MultiReader(bytes.NewReader(body), res.Body), res.Body}
 		return nil
 	}

@@ -25,6 +25,7 @@ func (x *exchange) repository() repository { return repository{x.p, x.caller(), 
 // Config implements verify.Blobs.
 func (r repository) Config(ctx context.Context, desc ocispec.Descriptor) ([]byte, error) {
 	data, err := r.p.upstream.config(ctx, r.caller, r.name, desc)
+	r.p.ledger.seen(ctx, desc.Digest, err)
 	if errors.Is(err, errTooLarge) {
 		return nil, &verify.ClaimError{Reason: verify.ReasonConfigInvalid,
 			Message: fmt.Sprintf("the config is larger than %d bytes (limits.config)", r.p.cfg.MaxConfig)}
@@ -65,7 +66,7 @@ func (r repository) manifest(ctx context.Context, ref string) (manifest, error) 
 	m := manifest{digest: digest.FromBytes(body), contentType: typeOf(res, body), body: body}
 	if want, err := digest.Parse(ref); err == nil {
 		if got := want.Algorithm().FromBytes(m.body); got != want {
-			return manifest{}, &wrongBlobError{r.name, want, got}
+			return manifest{}, &wrongBlobError{r.name, want, got, false}
 		}
 		m.digest = want
 	}
@@ -138,13 +139,7 @@ func (r pushed) fact(ctx context.Context, dgst digest.Digest) (verify.Fact, erro
 // hash fetches a blob and returns the fact about it.
 func (r repository) hash(ctx context.Context, dgst digest.Digest) (verify.Fact, error) {
 	fact, err := r.p.upstream.hash(ctx, r.caller, r.name, dgst)
-	var wrong *wrongBlobError
-	switch {
-	case err == nil:
-		r.p.ledger.right(ctx, dgst)
-	case errors.As(err, &wrong):
-		r.p.ledger.wrong(wrong)
-	}
+	r.p.ledger.seen(ctx, dgst, err)
 	return fact, err
 }
 
@@ -159,6 +154,7 @@ func (r pushed) Look(ctx context.Context, desc ocispec.Descriptor) (verify.Look,
 	}
 	defer release()
 	look, err := r.p.upstream.look(ctx, r.caller, r.name, desc.Digest)
+	r.p.ledger.seen(ctx, desc.Digest, err)
 	if err == nil {
 		r.p.looks.Add(desc.Digest, look)
 	}

@@ -91,7 +91,7 @@ func (t *uploadTap) response(res *http.Response) error {
 	case res.StatusCode == http.StatusCreated && s != nil && whole:
 		t.learn(res)
 	case res.StatusCode == http.StatusCreated:
-		x.learnAhead(t.confirmed(res)) // mounted, or seen in part
+		t.arrived(res) // mounted, or seen in part
 	case res.StatusCode == http.StatusAccepted && x.r.Method == http.MethodPost:
 		// A new session. Whatever came with the request was ignored.
 		if key, ok := t.location(res); ok {
@@ -116,7 +116,7 @@ func (t *uploadTap) learn(res *http.Response) {
 		if strings.HasPrefix(confirmed, digest.SHA256.String()+":") {
 			x.p.cfg.Metrics.blobs.WithLabelValues("push", "", "digest_mismatch").Inc()
 		}
-		x.learnAhead(confirmed)
+		t.arrived(res)
 		return
 	}
 	t.session = nil
@@ -125,6 +125,17 @@ func (t *uploadTap) learn(res *http.Response) {
 		x.p.small.add(dgst, s.small.data)
 	}
 	x.learn(dgst, s.hasher, verify.Pushed)
+}
+
+// arrived sees to a blob that the upstream has now and that was not seen whole:
+// under the digest that it confirms, and the one that was asked for.
+func (t *uploadTap) arrived(res *http.Response) {
+	t.x.learnAhead(t.confirmed(res))
+	for _, d := range []string{t.confirmed(res), t.x.r.URL.Query().Get("digest")} {
+		if dgst, err := digest.Parse(d); err == nil {
+			t.x.readBack(dgst)
+		}
+	}
 }
 
 // confirmed returns the digest under which the upstream has the blob now, as far

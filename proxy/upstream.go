@@ -147,8 +147,8 @@ func isRedirect(status int) bool {
 }
 
 // metadata are the services that tell a machine in a cloud its credentials and
-// that are not on its link: of AWS, Google and Alibaba.
-var metadata = []netip.Addr{netip.MustParseAddr("fd00:ec2::254"), netip.MustParseAddr("fd20:ce::254"), netip.MustParseAddr("100.100.100.200")}
+// that are not on its link: of AWS, Google, Alibaba and Azure.
+var metadata = []netip.Addr{netip.MustParseAddr("fd00:ec2::254"), netip.MustParseAddr("fd20:ce::254"), netip.MustParseAddr("100.100.100.200"), netip.MustParseAddr("168.63.129.16")}
 
 // checkStorage keeps a redirect from reaching services of this machine, its
 // link and its cloud, unless the upstream is there itself. Object storage may
@@ -220,7 +220,7 @@ func (u *upstream) has(ctx context.Context, c caller, repo string, dgst digest.D
 
 // blob opens a blob. The body fails when the upstream stalls; it must be
 // closed. Nothing is proven of it yet.
-func (u *upstream) blob(ctx context.Context, c caller, repo string, dgst digest.Digest) (io.ReadCloser, error) {
+func (u *upstream) blob(ctx context.Context, c caller, repo string, dgst digest.Digest) (*stallBody, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	stall := time.AfterFunc(stallLimit, func() { cancel(errStalled) })
 	res, err := u.do(ctx, c, http.MethodGet, blobPath(repo, dgst), "")
@@ -235,7 +235,16 @@ func (u *upstream) blob(ctx context.Context, c caller, repo string, dgst digest.
 		cancel(nil)
 		return nil, stalled(ctx, err)
 	}
-	return &stallBody{body: res.Body, ctx: ctx, cancel: cancel, timer: stall}, nil
+	return &stallBody{body: res.Body, ctx: ctx, cancel: cancel, timer: stall, doubt: doubtful(res)}, nil
+}
+
+// doubtful reports whether a body may be other than what the upstream holds,
+// without anybody being wrong: encoded on the way in spite of what was asked for,
+// or cut, where only the end of the connection is its end.
+func doubtful(res *http.Response) bool {
+	encoding := res.Header.Get("Content-Encoding")
+	return encoding != "" && encoding != "identity" ||
+		res.ContentLength < 0 && len(res.TransferEncoding) == 0 && res.ProtoMajor < 2
 }
 
 var errStalled = fmt.Errorf("the upstream sent nothing for %s", stallLimit)
@@ -253,6 +262,7 @@ type stallBody struct {
 	ctx    context.Context // the request's; its cause tells a stall from a shutdown
 	cancel context.CancelCauseFunc
 	timer  *time.Timer
+	doubt  bool // see doubtful
 }
 
 func (b *stallBody) Read(p []byte) (int, error) {
@@ -283,7 +293,7 @@ func (u *upstream) readBlob(ctx context.Context, c caller, repo string, dgst dig
 		return err
 	}
 	if got := proof.Digest(); got != dgst {
-		return &wrongBlobError{repo, dgst, got}
+		return &wrongBlobError{repo, dgst, got, body.doubt}
 	}
 	return nil
 }
@@ -310,6 +320,7 @@ func (u *upstream) look(ctx context.Context, c caller, repo string, dgst digest.
 type wrongBlobError struct {
 	repo      string
 	want, got digest.Digest
+	doubt     bool // see doubtful
 }
 
 func (e *wrongBlobError) Error() string {
@@ -334,7 +345,7 @@ func (u *upstream) config(ctx context.Context, c caller, repo string, desc ocisp
 		return nil, errTooLarge
 	}
 	if got := desc.Digest.Algorithm().FromBytes(data); got != desc.Digest {
-		return nil, &wrongBlobError{repo, desc.Digest, got}
+		return nil, &wrongBlobError{repo, desc.Digest, got, body.doubt}
 	}
 	return data, nil
 }

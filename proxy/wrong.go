@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -11,13 +12,35 @@ import (
 	"diffgate/verify"
 )
 
+// seen takes note of what reading a whole blob came to.
+func (l *ledger) seen(ctx context.Context, dgst digest.Digest, err error) {
+	var wrong *wrongBlobError
+	switch {
+	case err == nil:
+		l.right(ctx, dgst)
+	case errors.As(err, &wrong):
+		l.wrong(wrong)
+	}
+}
+
+// markAgain is how long a mark is as good as one that is made now: clients try
+// again and again.
+const markAgain = time.Minute
+
 // wrong counts, logs and marks a blob that the registry gave out other bytes
 // for.
 func (l *ledger) wrong(err *wrongBlobError) {
+	fields := []zap.Field{zap.String("vars.name", err.repo), zap.Stringer("vars.digest", err.want), zap.Stringer("actual", err.got)}
+	if err.doubt {
+		l.log.Warn("a blob came as other bytes; it may have been encoded or cut on the way from the upstream", fields...)
+		return
+	}
 	l.metrics.wrongBlobs.Inc()
-	l.log.Error("the upstream holds a wrong blob; delete and push it again",
-		zap.String("vars.name", err.repo), zap.Stringer("vars.digest", err.want), zap.Stringer("actual", err.got))
+	l.log.Error("the upstream holds a wrong blob; delete and push it again", fields...)
 	w := verify.WrongBlob{Digest: err.want, Actual: err.got, SeenAt: time.Now()}
+	if known, err := l.index.WrongBlob(l.ctx, w.Digest); err == nil && known.Actual == w.Actual && w.SeenAt.Sub(known.SeenAt) < markAgain {
+		return
+	}
 	l.later(func(ctx context.Context) error { return l.index.MarkWrong(ctx, w) })
 }
 

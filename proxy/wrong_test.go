@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	"go.uber.org/zap"
@@ -144,5 +146,138 @@ func wantWrong(t *testing.T, p *testProxy, path string, status int, actual diges
 	cached := strings.Contains(a.Header.Get("Cache-Control"), "max-age")
 	if a.Status != status || got != actual || cached != (actual == "") {
 		t.Errorf("%s: got %d %s, Cache-Control %q; want %d, wrong bytes %q", path, a.Status, a.Body, a.Header.Get("Cache-Control"), status, actual)
+	}
+}
+
+// What may have been changed or cut on the way does not reach a client whole
+// either, but the registry is not blamed for it.
+func TestDoubtfulBlobIsNotMarked(t *testing.T) {
+	t.Parallel()
+	blob := repeated(100_000)
+	dgst := digest.FromBytes(blob)
+	for _, tt := range []struct {
+		is     string
+		answer string // of the upstream, before it closes the connection
+	}{
+		{"encoded on the way", "Content-Encoding: gzip\r\nContent-Length: 6\r\n\r\nabcdef"},
+		{"cut where only the end of the connection is its end", "\r\n" + string(blob[:50_000])},
+	} {
+		upstream := newUpstream(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			conn, buf, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				panic(err)
+			}
+			_, _ = buf.WriteString("HTTP/1.1 200 OK\r\nConnection: close\r\n" + tt.answer) // the proxy may have gone
+			_ = buf.Flush()
+			_ = conn.Close()
+		}))
+		p := newProxy(t, upstream.URL, nil)
+		for _, path := range []string{"/v2/a/blobs/" + dgst.String(), "/v2/a/_diffids/blobs/" + dgst.String() + "?fetch=true"} {
+			res, err := client.Do(newRequest(t, http.MethodGet, p.URL+path, nil))
+			if err != nil {
+				continue
+			}
+			got, err := io.ReadAll(res.Body)
+			res.Body.Close()
+			if err == nil && res.StatusCode == http.StatusOK {
+				t.Errorf("%s, %s: the client took %d bytes for the whole", tt.is, path, len(got))
+			}
+		}
+		eventually(t, func() bool { return p.Logs.FilterMessageSnippet("encoded or cut on the way").Len() > 0 })
+		if n := p.metric(t, "diffid_wrong_blobs_total"); n != 0 || p.Proxy.WrongBlobs(context.Background()) != "ok" {
+			t.Errorf("%s: counted %v wrong blobs, the operator is told %q", tt.is, n, p.Proxy.WrongBlobs(context.Background()))
+		}
+	}
+}
+
+// A part that is all of a blob is proven as the whole is: some clients ask for
+// bytes=0- first.
+func TestWholeAsAPart(t *testing.T) {
+	t.Parallel()
+	blob := verifytest.Gzip(verifytest.Tar("noise", string(repeated(200_000))))
+	bad := bytes.Clone(blob)
+	bad[len(bad)/2] ^= 1
+	for _, tt := range []struct {
+		is, asked string
+		sent      []byte
+		whole     bool // reaches the client
+		learned   bool
+	}{
+		{"all of the right blob", "bytes=0-", blob, true, true},
+		{"all of a wrong blob", "bytes=0-", bad, false, false},
+		{"a part of the right blob", "bytes=1-", blob, true, false},
+		{"a part of a wrong blob, which nobody can tell", "bytes=1-", bad, true, false},
+	} {
+		upstream := newUpstream(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(tt.sent))
+		}))
+		p := newProxy(t, upstream.URL, nil)
+		res, err := client.Do(newRequest(t, http.MethodGet, p.URL+"/v2/a/blobs/"+digest.FromBytes(blob).String(), nil, "Range", tt.asked))
+		whole := err == nil
+		if err == nil {
+			_, err = io.ReadAll(res.Body)
+			res.Body.Close()
+			whole = err == nil && res.StatusCode == http.StatusPartialContent
+		}
+		if whole != tt.whole {
+			t.Errorf("%s: reached the client: %t, want %t", tt.is, whole, tt.whole)
+		}
+		if tt.learned {
+			p.fact(t, digest.FromBytes(blob))
+		} else if known := p.facts(t); len(known) > 0 {
+			t.Errorf("%s: learned %v", tt.is, known)
+		}
+	}
+}
+
+// A config that the gate reads wrong is marked as a layer is.
+func TestWrongConfigIsMarked(t *testing.T) {
+	t.Parallel()
+	d, registry := newDetour(t)
+	p := newProxy(t, registry.URL, nil)
+	img := verifytest.Honest(1)
+	pushBlobs(t, registry.URL, "app", img) // not through the proxy
+	config := digest.FromBytes(img.Config())
+	d.answerWith(func(w http.ResponseWriter, r *http.Request) bool {
+		if !isBlobGet(r, config) {
+			return false
+		}
+		_, err := w.Write([]byte("{}"))
+		return err == nil
+	})
+	mediaType, body := img.Manifest()
+	if a := putManifest(t, p.URL, "app", "1", mediaType, body); a.Status != http.StatusBadGateway {
+		t.Errorf("got %d %s, want 502", a.Status, a.Body)
+	}
+	eventually(t, func() bool {
+		return p.Proxy.WrongBlobs(context.Background()) == "the registry holds wrong bytes under "+config.String()
+	})
+	d.answerWith(nil)
+	if a := putManifest(t, p.URL, "app", "1", mediaType, body); a.Status != http.StatusCreated {
+		t.Errorf("got %d %s, want 201", a.Status, a.Body)
+	}
+	eventually(t, func() bool { return p.Proxy.WrongBlobs(context.Background()) == "ok" })
+}
+
+// Clients that try again do not make the DiffID index write again.
+func TestWrongBlobIsMarkedOnce(t *testing.T) {
+	t.Parallel()
+	p := newProxy(t, newUpstream(t, serveBytes([]byte("other"), true)).URL, nil)
+	dgst := digest.FromString("blob")
+	seen := time.Now().Add(-30 * time.Second).UTC().Truncate(time.Second)
+	mark := verify.WrongBlob{Digest: dgst, Actual: digest.FromString("other"), SeenAt: seen}
+	if err := p.Index.MarkWrong(context.Background(), mark); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		res, err := client.Do(newRequest(t, http.MethodGet, p.URL+"/v2/a/blobs/"+dgst.String(), nil))
+		if err == nil {
+			res.Body.Close()
+		}
+	}
+	eventually(t, func() bool { return p.metric(t, "diffid_wrong_blobs_total") == 3 })
+	p.Proxy.Close() // ends what is written in the background
+	if got, err := p.Index.WrongBlob(context.Background(), dgst); err != nil || got != mark {
+		t.Errorf("the mark became %+v, %v", got, err)
 	}
 }

@@ -157,7 +157,7 @@ func probe(tx *bbolt.Tx, path string) error {
 	if _, err := t.metaValue(metaID); err != nil {
 		return err
 	}
-	for _, name := range []string{bucketFacts, bucketDiffIDs, bucketJudgements, bucketTwins, bucketLinks} {
+	for _, name := range []string{bucketFacts, bucketDiffIDs, bucketJudgements, bucketTwins, bucketLinks, bucketWrong} {
 		b := tx.Bucket([]byte(name))
 		if b == nil { // nobody has needed it yet
 			continue

@@ -82,12 +82,17 @@ func TestJudgementBitFlips(t *testing.T) {
 		t.Fatal(err)
 	}
 	reference := encodeReference(from, to)
+	wrong, wrongKey, err := canonicalWrong(verify.WrongBlob{Digest: otherName(), Actual: otherName().Algorithm().FromString("x")})
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
 		key, record []byte
 		decode      func(key, record []byte) error
 	}{
 		{key, record, func(k, r []byte) error { _, err := decodeJudgement(k, r); return err }},
 		{from, reference, func(k, r []byte) error { _, err := decodeReference(k, r); return err }},
+		{wrongKey, encodeWrong(wrongKey, wrong), func(k, r []byte) error { _, err := decodeWrong(k, r); return err }},
 	} {
 		if err := tt.decode(tt.key, tt.record); err != nil {
 			t.Error(err)

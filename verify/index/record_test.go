@@ -144,6 +144,37 @@ func TestReferenceRefused(t *testing.T) {
 	}
 }
 
+func TestWrongBlobRefused(t *testing.T) {
+	t.Parallel()
+	want, key, err := canonicalWrong(verify.WrongBlob{Digest: digest.FromString("a"), Actual: digest.FromString("b")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	record := encodeWrong(key, want)
+	body := record[:len(record)-checksumSize]
+	reseal := func(body ...byte) []byte { return seal(key, bytes.Clone(body)) }
+	for _, tt := range []struct {
+		claim       string
+		key, record []byte
+		want        error
+	}{
+		{"a record as it was written", key, record, nil},
+		{"a record under another key", append([]byte{keySHA256}, key[:len(key)-1]...), record, errRecord},
+		{"a record cut short", key, record[:len(record)-1], errRecord},
+		{"a whole record of a later version", key, reseal(append([]byte{2}, body[1:]...)...), errRecordVersion},
+		{"a whole record of another algorithm", key, reseal(append([]byte{1, 2}, body[2:]...)...), errRecordVersion},
+		{"a whole record that is longer", key, reseal(append(bytes.Clone(body), 0)...), errRecord},
+		{"a whole record without a time", key, reseal(body[:1+keySize]...), errRecord},
+		{"a whole record that ends in the digest", key, reseal(body[:keySize]...), errRecordVersion},
+		{"a whole record of no version", key, reseal(), errRecordVersion},
+	} {
+		got, err := decodeWrong(tt.key, tt.record)
+		if !errors.Is(err, tt.want) || err == nil && got != want {
+			t.Errorf("%s: %+v, %v; want %v", tt.claim, got, err, tt.want)
+		}
+	}
+}
+
 // FuzzDecodeFact decodes any body under a right checksum, since a fuzzer would
 // hardly find one, and under the checksum that the body happens to end in.
 func FuzzDecodeFact(f *testing.F) {
