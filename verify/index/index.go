@@ -69,6 +69,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -96,6 +97,14 @@ type Store interface {
 	// [verify.ErrConflict], and stores nothing, when f contradicts what is
 	// known, and another error when f is not a fact at all (see fact.go).
 	Put(ctx context.Context, f verify.Fact) error
+
+	// PutAll puts facts as Put does, one after the other, only faster: they need
+	// not be stored one by one. It calls refused, unless that is nil, with each
+	// error that Put would return because of the fact, and goes on. Another
+	// error ends it; some of the facts may have been stored, and all may be put
+	// again. When it returns nil, the store durably holds all that were not
+	// refused.
+	PutAll(ctx context.Context, facts iter.Seq[verify.Fact], refused func(error)) (Tally, error)
 
 	// Link stores that the blob with the SHA-256 digest dgst has the SHA-384 or
 	// SHA-512 digest name too, whether or not there is a fact about it. When it

@@ -27,11 +27,27 @@ const (
 
 // parseHex fills sum from as many lower-case digits as it takes.
 func parseHex(sum []byte, digits string) bool {
-	if len(digits) != 2*len(sum) || strings.ContainsAny(digits, "ABCDEF") {
+	if len(digits) != 2*len(sum) {
 		return false
 	}
-	_, err := hex.Decode(sum, []byte(digits))
-	return err == nil
+	bad := byte(0)
+	for i := range sum {
+		high, low := nibble(digits[2*i]), nibble(digits[2*i+1])
+		sum[i] = high<<4 | low&0xF
+		bad |= high | low
+	}
+	return bad <= 0xF
+}
+
+// nibble returns the value of a lower-case digit, or 0xFF.
+func nibble(digit byte) byte {
+	switch {
+	case '0' <= digit && digit <= '9':
+		return digit - '0'
+	case 'a' <= digit && digit <= 'f':
+		return digit - 'a' + 10
+	}
+	return 0xFF
 }
 
 // parseSHA256 returns the bytes of a SHA-256 digest in canonical form.
@@ -41,7 +57,8 @@ func parseSHA256(s string) (sum [sha256.Size]byte, ok bool) {
 }
 
 func formatSHA256(sum []byte) digest.Digest {
-	return digest.Digest(sha256Prefix + hex.EncodeToString(sum))
+	b := append(make([]byte, 0, len(sha256Prefix)+2*sha256.Size), sha256Prefix...)
+	return digest.Digest(hex.AppendEncode(b, sum))
 }
 
 // factKey returns the key of the fact about dgst; ok is false when there can be
