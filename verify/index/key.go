@@ -25,29 +25,20 @@ const (
 	sha512Prefix = "sha512:"
 )
 
-// parseHex fills sum from as many lower-case digits as it takes.
+// parseHex fills sum, of 64 bytes at most, from as many lower-case digits as it
+// takes.
 func parseHex(sum []byte, digits string) bool {
 	if len(digits) != 2*len(sum) {
 		return false
 	}
-	bad := byte(0)
-	for i := range sum {
-		high, low := nibble(digits[2*i]), nibble(digits[2*i+1])
-		sum[i] = high<<4 | low&0xF
-		bad |= high | low
+	for _, c := range []byte(digits) {
+		if 'A' <= c && c <= 'F' {
+			return false
+		}
 	}
-	return bad <= 0xF
-}
-
-// nibble returns the value of a lower-case digit, or 0xFF.
-func nibble(digit byte) byte {
-	switch {
-	case '0' <= digit && digit <= '9':
-		return digit - '0'
-	case 'a' <= digit && digit <= 'f':
-		return digit - 'a' + 10
-	}
-	return 0xFF
+	var buf [2 * sha512.Size]byte
+	_, err := hex.Decode(sum, buf[:copy(buf[:], digits)])
+	return err == nil
 }
 
 // parseSHA256 returns the bytes of a SHA-256 digest in canonical form.
