@@ -79,9 +79,16 @@ func TestPutAllAfterCrash(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := s.ByDiffID(context.Background(), verify.DiffID(formatSHA256(make([]byte, 32))), 10)
-	if err != nil || len(got) != 0 {
-		t.Errorf("ByDiffID of what is not there = %v, %v", got, err)
+	found := 0
+	for _, f := range layers(0, 100) {
+		got, err := s.ByDiffID(context.Background(), verify.DiffID(f.Unpacked), 2)
+		if err != nil || len(got) > 1 || len(got) == 1 && got[0] != f {
+			t.Errorf("ByDiffID = %v, %v, want the fact or none", got, err)
+		}
+		found += len(got)
+	}
+	if found != 30 {
+		t.Errorf("DiffIDs lead to %d facts, want the 30 that were stored", found)
 	}
 	tally, err := s.PutAll(context.Background(), slices.Values(layers(0, 100)), nil)
 	if err != nil || tally != (Tally{Stored: 70, Known: 30}) {

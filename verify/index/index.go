@@ -54,9 +54,10 @@
 // checksum covers the key too, so that a good record under another key is found
 // out. Entries of diffids are hints and carry none: each is checked against
 // the fact that it leads to, so a damaged one can hide a fact and never invent
-// one. A twin is checked against the judgement that it leads to as well, which
-// may have been replaced. Nothing but wrong blobs is deleted, so no other bucket
-// shrinks.
+// one. PutAll makes them before the facts: when it is interrupted, or a fact is
+// refused, some lead nowhere. A twin is checked against the judgement that it
+// leads to as well, which may have been replaced. Nothing but wrong blobs is
+// deleted, so no other bucket shrinks; Compact leaves out damaged records.
 //
 // A file with a later format is refused, not touched. The last four buckets
 // are made when they are needed: earlier versions, which made files without
