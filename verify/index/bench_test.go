@@ -4,17 +4,14 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"os"
 	"path/filepath"
 	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/opencontainers/go-digest"
-	"go.etcd.io/bbolt"
-
 	"diffgate/verify"
+	"github.com/opencontainers/go-digest"
 )
 
 // layer returns a fact about an ordinary layer.
@@ -116,8 +113,11 @@ func BenchmarkFile(b *testing.B) {
 					b.Fatal(err)
 				}
 				b.ReportMetric(float64(time.Since(start).Milliseconds()), "ms/open")
-				compact := compactBytes(b, again)
 				if err := again.Close(); err != nil {
+					b.Fatal(err)
+				}
+				_, compact, err := Compact(context.Background(), s.cfg)
+				if err != nil {
 					b.Fatal(err)
 				}
 				b.ReportMetric(float64(grown)/float64(n), "B/fact")
@@ -134,33 +134,4 @@ func usedBytes(b *testing.B, s *Bolt) int64 {
 		b.Fatal(err)
 	}
 	return stat.SizeBytes
-}
-
-func compactBytes(b *testing.B, s *Bolt) (size int64) {
-	b.Helper()
-	file, err := s.current(context.Background())
-	if err != nil {
-		b.Fatal(err)
-	}
-	to, err := bbolt.Open(s.cfg.Path+".compact", 0o600, nil)
-	if err != nil {
-		b.Fatal(err)
-	}
-	if err := bbolt.Compact(to, file.db, 1<<24); err != nil {
-		b.Fatal(err)
-	}
-	err = to.View(func(tx *bbolt.Tx) error {
-		size = tx.Size()
-		return nil
-	})
-	if err != nil {
-		b.Fatal(err)
-	}
-	if err := to.Close(); err != nil {
-		b.Fatal(err)
-	}
-	if err := os.Remove(s.cfg.Path + ".compact"); err != nil {
-		b.Fatal(err)
-	}
-	return size
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -23,10 +24,49 @@ type boltFile struct {
 	db     *bbolt.DB     // owns raw; nil until loaded
 	broken chan struct{} // closed when the file has been given up
 	tx     int           // the last transaction; -1 if unknown; used by the writer
+
+	work  chan func()   // to a goroutine that waits for work
+	idle  atomic.Int32  // goroutines that wait for work
+	ended chan struct{} // closed by close
 }
 
-// run runs fn on a goroutine of its own and returns when fn does, or with an
-// error when ctx ends or the file is given up.
+// maxIdle is how many goroutines of a file wait for work at most.
+const maxIdle = 16
+
+func newBoltFile(raw *os.File) *boltFile {
+	return &boltFile{
+		raw: raw, broken: make(chan struct{}), work: make(chan func()), ended: make(chan struct{}),
+	}
+}
+
+// start runs work on another goroutine. One that has worked before has a stack
+// of the size that bbolt takes; to grow it takes longer than to get a fact.
+func (f *boltFile) start(work func()) {
+	select {
+	case f.work <- work:
+	default:
+		go f.worker(work)
+	}
+}
+
+func (f *boltFile) worker(work func()) {
+	for {
+		work()
+		if f.idle.Add(1) > maxIdle {
+			f.idle.Add(-1)
+			return
+		}
+		select {
+		case work = <-f.work:
+			f.idle.Add(-1)
+		case <-f.ended:
+			return
+		}
+	}
+}
+
+// run runs fn on another goroutine and returns when fn does, or with an error
+// when ctx ends or the file is given up.
 //
 // When bbolt panics in the middle of beginning a transaction, it leaves its
 // locks locked, and every other transaction that begins or ends waits for ever.
@@ -38,14 +78,14 @@ func run[T any](ctx context.Context, f *boltFile, fn func(*boltFile) (T, error))
 		err   error
 	}
 	done := make(chan result, 1)
-	go func() {
+	f.start(func() {
 		var r result
 		r.err = guard(func() (err error) {
 			r.value, err = fn(f)
 			return err
 		})
 		done <- r
-	}()
+	})
 	select {
 	case r := <-done:
 		return r.value, r.err
@@ -71,7 +111,9 @@ func guard(fn func() error) (err error) {
 
 // close closes f and releases its lock. When that takes longer than wait,
 // because a transaction does not end, it abandons f with its mapping and lock.
+// It is called once.
 func (f *boltFile) close(wait time.Duration) error {
+	close(f.ended)
 	if f.db == nil {
 		return f.raw.Close()
 	}

@@ -74,7 +74,7 @@ func lockFile(path string, timeout time.Duration) (*boltFile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open DiffID index: %w", err)
 	}
-	f := &boltFile{raw: raw, broken: make(chan struct{})}
+	f := newBoltFile(raw)
 	f.info, err = raw.Stat()
 	switch {
 	case err != nil:

@@ -13,13 +13,20 @@ import (
 // read runs fn in a read transaction and reports the records that fn found
 // damaged.
 func read[T any](ctx context.Context, b *Bolt, fn func(*tables) (T, error)) (T, error) {
+	return readTables(ctx, b, openTables, fn)
+}
+
+// readTables is read with the tables that open opens.
+func readTables[T any](
+	ctx context.Context, b *Bolt, open func(*bbolt.Tx) (*tables, error), fn func(*tables) (T, error),
+) (T, error) {
 	type result struct {
 		value   T
 		damaged []Damage
 	}
 	r, err := on(ctx, b, func(f *boltFile) (r result, err error) {
 		err = f.db.View(func(tx *bbolt.Tx) error {
-			t, err := openTables(tx)
+			t, err := open(tx)
 			if err != nil {
 				return err
 			}
@@ -35,7 +42,7 @@ func read[T any](ctx context.Context, b *Bolt, fn func(*tables) (T, error)) (T, 
 
 // Get implements Store.
 func (b *Bolt) Get(ctx context.Context, dgst digest.Digest) (verify.Fact, error) {
-	return read(ctx, b, func(t *tables) (verify.Fact, error) { return t.get(dgst) })
+	return readTables(ctx, b, openFacts, func(t *tables) (verify.Fact, error) { return t.get(dgst) })
 }
 
 // Judgement implements Store.
@@ -55,7 +62,7 @@ func (b *Bolt) ByDiffID(ctx context.Context, id verify.DiffID, limit int) ([]ver
 
 // List implements Store.
 func (b *Bolt) List(ctx context.Context, after digest.Digest, n int) ([]verify.Fact, error) {
-	return read(ctx, b, func(t *tables) ([]verify.Fact, error) { return t.list(after, n) })
+	return readTables(ctx, b, openFacts, func(t *tables) ([]verify.Fact, error) { return t.list(after, n) })
 }
 
 // Revision implements Store. It is the id of the file, the version of the

@@ -54,9 +54,10 @@
 // checksum covers the key too, so that a good record under another key is found
 // out. Entries of diffids are hints and carry none: each is checked against
 // the fact that it leads to, so a damaged one can hide a fact and never invent
-// one. A twin is checked against the judgement that it leads to as well, which
-// may have been replaced. Nothing but wrong blobs is deleted, so no other bucket
-// shrinks.
+// one. PutAll makes them before the facts: when it is interrupted, or a fact is
+// refused, some lead nowhere. A twin is checked against the judgement that it
+// leads to as well, which may have been replaced. Nothing but wrong blobs is
+// deleted, so no other bucket shrinks; Compact leaves out damaged records.
 //
 // A file with a later format is refused, not touched. The last four buckets
 // are made when they are needed: earlier versions, which made files without
@@ -69,6 +70,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -96,6 +98,14 @@ type Store interface {
 	// [verify.ErrConflict], and stores nothing, when f contradicts what is
 	// known, and another error when f is not a fact at all (see fact.go).
 	Put(ctx context.Context, f verify.Fact) error
+
+	// PutAll puts facts as Put does, one after the other, only faster: they need
+	// not be stored one by one. It calls refused, unless that is nil, with each
+	// error that Put would return because of the fact, and goes on. Another
+	// error ends it; some of the facts may have been stored, and all may be put
+	// again. When it returns nil, the store durably holds all that were not
+	// refused.
+	PutAll(ctx context.Context, facts iter.Seq[verify.Fact], refused func(error)) (Tally, error)
 
 	// Link stores that the blob with the SHA-256 digest dgst has the SHA-384 or
 	// SHA-512 digest name too, whether or not there is a fact about it. When it

@@ -119,7 +119,7 @@ func judgementBody(j verify.Judgement) ([]byte, error) {
 // anything that encodeJudgement did not write, and errRecordVersion for a whole
 // record in a layout that this version does not know.
 func decodeJudgement(key, record []byte) (verify.Judgement, error) {
-	body, err := unseal(key, record, maxJudgement)
+	body, err := unseal(nil, key, record, maxJudgement)
 	if err != nil {
 		return verify.Judgement{}, err
 	}

@@ -25,12 +25,19 @@ const (
 	sha512Prefix = "sha512:"
 )
 
-// parseHex fills sum from as many lower-case digits as it takes.
+// parseHex fills sum, of 64 bytes at most, from as many lower-case digits as it
+// takes.
 func parseHex(sum []byte, digits string) bool {
-	if len(digits) != 2*len(sum) || strings.ContainsAny(digits, "ABCDEF") {
+	if len(digits) != 2*len(sum) {
 		return false
 	}
-	_, err := hex.Decode(sum, []byte(digits))
+	for _, c := range []byte(digits) {
+		if 'A' <= c && c <= 'F' {
+			return false
+		}
+	}
+	var buf [2 * sha512.Size]byte
+	_, err := hex.Decode(sum, buf[:copy(buf[:], digits)])
 	return err == nil
 }
 
@@ -41,7 +48,8 @@ func parseSHA256(s string) (sum [sha256.Size]byte, ok bool) {
 }
 
 func formatSHA256(sum []byte) digest.Digest {
-	return digest.Digest(sha256Prefix + hex.EncodeToString(sum))
+	b := append(make([]byte, 0, len(sha256Prefix)+2*sha256.Size), sha256Prefix...)
+	return digest.Digest(hex.AppendEncode(b, sum))
 }
 
 // factKey returns the key of the fact about dgst; ok is false when there can be

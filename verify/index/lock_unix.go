@@ -72,6 +72,20 @@ func lockHolder(locks string, inode uint64) int {
 	return 0
 }
 
+// sameOwner gives f the owner and mode of the file that info is about, so that
+// whoever could open that can open f: the system's administrator may have made f.
+func sameOwner(f *os.File, info os.FileInfo) error {
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return nil
+	}
+	var err error
+	if int(owner.Uid) != os.Geteuid() || int(owner.Gid) != os.Getegid() {
+		err = f.Chown(int(owner.Uid), int(owner.Gid))
+	}
+	return errors.Join(err, f.Chmod(info.Mode().Perm()))
+}
+
 // syncFolder makes a change of names in a folder durable.
 func syncFolder(path string) error {
 	f, err := os.Open(path)

@@ -26,6 +26,8 @@ func TestMain(m *testing.M) {
 		holdFile(os.Args[1])
 	case "write":
 		writeForEver(os.Args[1])
+	case "compact":
+		compactForEver(os.Args[1])
 	default:
 		goleak.VerifyTestMain(m,
 			// What bbolt leaves behind when both meta pages vanish while it
@@ -104,6 +106,20 @@ func writeForEver(path string) {
 			}
 		}()
 	}
+	_, _ = io.Copy(io.Discard, os.Stdin)
+}
+
+// compactForEver compacts the file and says so, until its parent is gone.
+func compactForEver(path string) {
+	go func() {
+		for {
+			if _, _, err := index.Compact(context.Background(), index.BoltConfig{Path: path}); err != nil {
+				fmt.Println(err)
+				os.Exit(1)
+			}
+			fmt.Println("compacted")
+		}
+	}()
 	_, _ = io.Copy(io.Discard, os.Stdin)
 }
 

@@ -3,6 +3,7 @@ package index
 import (
 	"context"
 	"crypto/rand"
+	"iter"
 	"slices"
 	"strconv"
 	"sync"
@@ -72,9 +73,39 @@ func (m *Memory) Put(ctx context.Context, f verify.Fact) error {
 	if err := m.usable(ctx); err != nil {
 		return err
 	}
+	_, refused := m.put(f)
+	return refused
+}
+
+// PutAll implements Store.
+func (m *Memory) PutAll(ctx context.Context, facts iter.Seq[verify.Fact], refused func(error)) (n Tally, err error) {
+	for f := range facts {
+		f, why := canonical(f)
+		stored := false
+		m.mu.Lock()
+		if err = m.usable(ctx); err == nil && why == nil {
+			stored, why = m.put(f)
+		}
+		m.mu.Unlock()
+		switch {
+		case err != nil:
+			return n, err
+		case why != nil:
+			n.refuse(why, refused)
+		default:
+			n.count(stored)
+		}
+	}
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return n, m.usable(ctx)
+}
+
+// put stores a canonical fact unless it is redundant or refused.
+func (m *Memory) put(f verify.Fact) (stored bool, refused error) {
 	if old, ok := m.facts[f.Digest]; ok {
 		if newer, err := f.Supersede(old); err != nil || !newer {
-			return err
+			return false, err
 		}
 	} else {
 		i, _ := slices.BinarySearch(m.sorted, f.Digest)
@@ -82,7 +113,7 @@ func (m *Memory) Put(ctx context.Context, f verify.Fact) error {
 	}
 	m.facts[f.Digest] = f
 	m.changes++
-	return nil
+	return true, nil
 }
 
 // Link implements Store.

@@ -33,13 +33,15 @@ func seal(key, body []byte) []byte {
 
 // unseal returns a copy of the body that was sealed under key in at most limit
 // bytes, or errRecord. It looks at its own copy only, because bbolt's memory is
-// the file itself.
-func unseal(key, value []byte, limit int) ([]byte, error) {
+// the file itself. The copy is in buf if it has room for key and value.
+func unseal(buf, key, value []byte, limit int) ([]byte, error) {
 	if len(key) > maxKey || len(value) < checksumSize || len(value) > limit {
 		return nil, fmt.Errorf("%w: %d bytes under a key of %d", errRecord, len(value), len(key))
 	}
-	buf := make([]byte, 0, len(key)+len(value))
-	buf = append(append(buf, key...), value...)
+	if cap(buf) < len(key)+len(value) {
+		buf = make([]byte, 0, len(key)+len(value))
+	}
+	buf = append(append(buf[:0], key...), value...)
 	body := buf[:len(buf)-checksumSize]
 	sum := sha256.Sum256(body)
 	if [checksumSize]byte(buf[len(body):]) != [checksumSize]byte(sum[:]) {
@@ -50,8 +52,16 @@ func unseal(key, value []byte, limit int) ([]byte, error) {
 
 // encodeFact returns key and record of a canonical fact.
 func encodeFact(f verify.Fact) (key, record []byte) {
-	key, _ = factKey(f.Digest)
-	b := append(make([]byte, 0, maxRecord), recordVersion)
+	b := appendFact(make([]byte, 0, keySize+maxRecord), f)
+	return b[:keySize:keySize], b[keySize:]
+}
+
+// appendFact appends key and record of a canonical fact to b.
+func appendFact(b []byte, f verify.Fact) []byte {
+	begin := len(b)
+	dgst, _ := parseSHA256(string(f.Digest))
+	b = append(append(b, keySHA256), dgst[:]...)
+	b = append(b, recordVersion)
 	for _, v := range []uint64{
 		uint64(f.Encoding), uint64(f.Problem), uint64(f.Source), uint64(f.Quirks),
 		uint64(f.Size), uint64(f.UnpackedSize), uint64(f.Parts), uint64(f.Trailing),
@@ -65,14 +75,16 @@ func encodeFact(f verify.Fact) (key, record []byte) {
 	} else {
 		b = append(b, f.Reason...)
 	}
-	return key, seal(key, b)
+	sum := sha256.Sum256(b[begin:])
+	return append(b, sum[:checksumSize]...)
 }
 
 // decodeFact is the inverse of encodeFact. It returns errRecord for anything
 // that encodeFact did not write, and errRecordVersion for a whole record in a
 // layout that this version does not know.
 func decodeFact(key, record []byte) (verify.Fact, error) {
-	body, err := unseal(key, record, maxRecord)
+	var buf [keySize + maxRecord]byte
+	body, err := unseal(buf[:], key, record, maxRecord)
 	if err != nil {
 		return verify.Fact{}, err
 	}

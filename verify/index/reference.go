@@ -33,7 +33,7 @@ func encodeReference(from, to []byte) (record []byte) {
 // a record that is not whole, and errRecordVersion for one in a layout that
 // this version does not know.
 func decodeReference(from, record []byte) (to []byte, err error) {
-	body, err := unseal(from, record, maxRecord)
+	body, err := unseal(nil, from, record, maxRecord)
 	switch {
 	case err != nil:
 		return nil, err

@@ -51,6 +51,16 @@ func openTables(tx *bbolt.Tx) (*tables, error) {
 	return t, nil
 }
 
+// openFacts is openTables for those who need no more than facts, and buckets
+// that may be missing. To open a bucket takes as long as to find a record in it.
+func openFacts(tx *bbolt.Tx) (*tables, error) {
+	t := &tables{tx: tx, facts: tx.Bucket([]byte(bucketFacts))}
+	if t.facts == nil {
+		return t, fmt.Errorf("%w: a bucket is missing", errDamaged)
+	}
+	return t, nil
+}
+
 // createTables makes the buckets that every file has in an empty file.
 func createTables(tx *bbolt.Tx, id string) error {
 	for _, name := range []string{bucketMeta, bucketFacts, bucketDiffIDs} {
@@ -67,7 +77,7 @@ func createTables(tx *bbolt.Tx, id string) error {
 
 // metaValue returns a value of the meta bucket, or errDamaged.
 func (t *tables) metaValue(name string) (string, error) {
-	value, err := unseal([]byte(name), t.meta.Get([]byte(name)), maxRecord)
+	value, err := unseal(nil, []byte(name), t.meta.Get([]byte(name)), maxRecord)
 	if err != nil {
 		return "", fmt.Errorf("%w: %s: %w", errDamaged, name, err)
 	}
@@ -111,25 +121,43 @@ func (t *tables) get(dgst digest.Digest) (verify.Fact, error) {
 // refuses it. An err concerns the transaction, not the fact.
 func (t *tables) put(f verify.Fact) (refused, err error) {
 	key, record := encodeFact(f)
+	stored, refused, err := t.putFact(key, record)
+	if stored && f.Problem == verify.None {
+		unpacked, _ := parseSHA256(string(f.Unpacked))
+		err = t.putHint(diffIDKey(unpacked[:], key[1:]))
+	}
+	return refused, err
+}
+
+// putFact does what put does, but for the entry of diffids. Key and record are
+// those of a canonical fact.
+func (t *tables) putFact(key, record []byte) (stored bool, refused, err error) {
 	if old := t.facts.Get(key); old == nil {
 		if _, err := t.facts.NextSequence(); err != nil {
-			return nil, err
+			return false, nil, err
 		}
 	} else if known, ok := t.decode(key, old); ok {
+		f, err := decodeFact(key, record)
+		if err != nil {
+			return false, nil, err
+		}
 		if newer, refused := f.Supersede(known); refused != nil || !newer {
-			return refused, nil
+			return false, refused, nil
 		}
 	}
-	err = t.facts.Put(key, record)
-	if err == nil && f.Problem == verify.None {
-		unpacked, _ := parseSHA256(string(f.Unpacked))
-		err = t.diffids.Put(diffIDKey(unpacked[:], key[1:]), nil)
-	}
-	if err != nil { // an entry that has become a bucket
-		return nil, fmt.Errorf("%w: %w", errDamaged, err)
+	if err := t.facts.Put(key, record); err != nil { // an entry that has become a bucket
+		return false, nil, fmt.Errorf("%w: %w", errDamaged, err)
 	}
 	t.changed, t.revised = true, true
-	return nil, nil
+	return true, nil, nil
+}
+
+// putHint makes an entry of diffids.
+func (t *tables) putHint(key []byte) error {
+	if err := t.diffids.Put(key, nil); err != nil { // an entry that has become a bucket
+		return fmt.Errorf("%w: %w", errDamaged, err)
+	}
+	return nil
 }
 
 func (t *tables) list(after digest.Digest, n int) ([]verify.Fact, error) {

@@ -48,7 +48,7 @@ func encodeWrong(key []byte, w verify.WrongBlob) (record []byte) {
 // that is not whole, and errRecordVersion for one in a layout that this version
 // does not know.
 func decodeWrong(key, record []byte) (verify.WrongBlob, error) {
-	body, err := unseal(key, record, maxRecord)
+	body, err := unseal(nil, key, record, maxRecord)
 	if err != nil {
 		return verify.WrongBlob{}, err
 	}

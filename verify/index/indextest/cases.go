@@ -216,6 +216,7 @@ func calls(ctx context.Context, s index.Store) map[string]error {
 	errs := make(map[string]error)
 	_, errs["Get"] = s.Get(ctx, Fact(0).Digest)
 	errs["Put"] = s.Put(ctx, Fact(0))
+	_, errs["PutAll"] = s.PutAll(ctx, slices.Values([]verify.Fact{Fact(0)}), nil)
 	errs["Link"] = s.Link(ctx, Name(0), Fact(0).Digest)
 	_, errs["Judgement"] = s.Judgement(ctx, Judgement(0).Manifest)
 	errs["PutJudgement"] = s.PutJudgement(ctx, Judgement(0))
