@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -19,6 +18,21 @@ type load struct {
 	upload bool
 	count  int
 	pace   pace
+	look   time.Duration // how long memory is looked at
+}
+
+func (l load) name() string {
+	what, pace := "download", "slow"
+	if l.upload {
+		what = "upload"
+	}
+	if l.pace.burst == 0 {
+		pace = "whole"
+	}
+	if l.count > 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s %s", l.count, pace, what)
 }
 
 // A footprint is what a load takes of memory, in KiB.
@@ -29,9 +43,9 @@ type footprint struct {
 // memory looks at how much memory Diffgate takes for transfers of 1 GiB: of
 // many slow ones, and of a whole one.
 func (b *bench) memory(ctx context.Context) error {
-	size, burst, counts := int64(1<<30), int64(4<<20), []int{1, 50, 200}
+	size, burst, counts, look := int64(1<<30), int64(4<<20), []int{1, 50, 200}, 2*time.Second
 	if b.short {
-		size, burst, counts = 8<<20, 1<<20, []int{1, 4}
+		size, burst, counts, look = 8<<20, 1<<20, []int{4}, 200*time.Millisecond
 	}
 	s, err := newStream(b.corpora[0], size)
 	if err != nil {
@@ -44,25 +58,18 @@ func (b *bench) memory(ctx context.Context) error {
 	t := table{
 		Title: "Memory",
 		Note: fmt.Sprintf("MiB of a Diffgate started afresh in front of a stub that drops uploads and makes up downloads of %s. "+
-			"Slow transfers pass %s each at full speed, then %d KiB every %s; memory is looked at for 2 s while all are under way. "+
+			"Slow transfers pass %s each at full speed, then %d KiB every %s; memory is looked at for %s while all are under way. "+
 			"A whole one passes all of it at full speed. Growth is of the resident set over that of the idle program, peak that of its high-water mark.",
-			megabytes(s.size), megabytes(burst), trickle>>10, tricklePause),
+			megabytes(s.size), megabytes(burst), trickle>>10, tricklePause, look),
 		Columns: []string{"transfers", "idle", "growth", "peak growth", "growth for each"},
 	}
 	for _, upload := range []bool{true, false} {
-		what := "downloads"
-		if upload {
-			what = "uploads"
-		}
-		loads := []load{{upload, 1, pace{}}}
+		loads := []load{{upload, 1, pace{}, 0}}
 		for _, n := range counts {
-			loads = append(loads, load{upload, n, pace{burst}})
+			loads = append(loads, load{upload, n, pace{burst}, look})
 		}
 		for _, l := range loads {
-			name := fmt.Sprintf("%d slow %s", l.count, what)
-			if l.pace.burst == 0 {
-				name = "1 whole " + strings.TrimSuffix(what, "s")
-			}
+			name := l.name()
 			b.say("memory, %s", name)
 			f, err := b.weigh(ctx, l, s, known)
 			if err != nil {
@@ -136,7 +143,7 @@ func (c *client) holdUp(ctx context.Context, l load, s stream, look func() error
 				return err
 			}
 		}
-		for until := time.Now().Add(2 * time.Second); time.Now().Before(until); {
+		for until := time.Now().Add(l.look); time.Now().Before(until); {
 			if err := errors.Join(look(), pause(groupCtx)); err != nil {
 				return err
 			}
