@@ -32,6 +32,9 @@ func (r *report) describe(ctx context.Context, b *bench, args []string) {
 	if kernel, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
 		note("kernel", strings.TrimSpace(string(kernel)))
 	}
+	if kind, err := output(ctx, "", "stat", "-f", "-c", "%T", b.dir); err == nil {
+		note("the registry's files are on", kind)
+	}
 	note("Go", runtime.Version()+" "+runtime.GOOS+"/"+runtime.GOARCH)
 	for _, program := range []struct{ name, flag string }{
 		{"docker-registry", "--version"}, {"nginx", "-v"}, {"gzip", "--version"}, {"pigz", "--version"}, {"igzip", "--version"},

@@ -89,7 +89,11 @@ func (t table) markdown(out *strings.Builder) {
 	if t.Note != "" {
 		fmt.Fprintf(out, "%s\n\n", t.Note)
 	}
-	fmt.Fprintf(out, "| %s |\n|", strings.Join(t.Columns, " | "))
+	out.WriteString("|")
+	for _, c := range t.Columns {
+		fmt.Fprintf(out, " %s |", cell(c))
+	}
+	out.WriteString("\n|")
 	for i := range t.Columns {
 		if len(t.Rows) > 0 && isNumber(t.Rows[0][i]) {
 			out.WriteString("---:|")
