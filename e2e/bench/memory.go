@@ -101,7 +101,7 @@ func (b *bench) weigh(ctx context.Context, l load, s stream, known digest.Digest
 		return f, err
 	}
 	if l.pace.burst == 0 {
-		err = c.move(ctx, l, s, known, new(atomic.Int64))
+		err = c.move(ctx, l, s, known, func() {})
 	} else {
 		err = c.holdUp(ctx, l, s, func() error {
 			rss, err := p.kib("VmRSS")
@@ -121,15 +121,29 @@ func (b *bench) weigh(ctx context.Context, l load, s stream, known digest.Digest
 	return f, err
 }
 
+// burstsAtOnce are the transfers that are at full speed while others wait for
+// their turn. It is what is held afterwards that is measured, and a machine that
+// is busy with 200 of them does not get to answer.
+const burstsAtOnce = 8
+
 // holdUp begins slow transfers, and calls look for a while when all are slow.
 func (c *client) holdUp(ctx context.Context, l load, s stream, look func() error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var slow atomic.Int64
+	bursts := make(chan struct{}, burstsAtOnce)
 	group, groupCtx := errgroup.WithContext(ctx)
 	for range l.count {
 		group.Go(func() error {
-			err := c.move(groupCtx, l, s, anyDigest(), &slow)
+			select {
+			case bursts <- struct{}{}:
+			case <-groupCtx.Done():
+				return nil // another says why
+			}
+			err := c.move(groupCtx, l, s, anyDigest(), func() {
+				<-bursts
+				slow.Add(1)
+			})
 			if ctx.Err() != nil {
 				return nil // it was to end so
 			}
@@ -163,21 +177,20 @@ func pause(ctx context.Context) error {
 	}
 }
 
-// move uploads or downloads a stream, and counts itself in slow when it is past
-// the burst.
-func (c *client) move(ctx context.Context, l load, s stream, dgst digest.Digest, slow *atomic.Int64) error {
+// move uploads or downloads a stream, and calls past when it is past the burst.
+func (c *client) move(ctx context.Context, l load, s stream, dgst digest.Digest, past func()) error {
 	f := &flow{ctx: ctx, stream: s, pace: l.pace}
 	if l.upload {
 		to, err := c.begin(ctx, "memory")
 		if err != nil {
 			return err
 		}
-		_, err = c.write(ctx, http.MethodPatch, to, "application/octet-stream", s.size, &meter{f, l.pace.burst, slow, false}, http.StatusAccepted)
+		_, err = c.write(ctx, http.MethodPatch, to, "application/octet-stream", s.size, &meter{f, l.pace.burst, past}, http.StatusAccepted)
 		return err
 	}
 	return c.read(ctx, "memory", "blobs", dgst.String(), "", func(r io.Reader) error {
 		// The bytes are the answer's; the flow sets the pace alone.
-		_, err := io.Copy(io.Discard, &meter{&paced{f, r}, l.pace.burst, slow, false})
+		_, err := io.Copy(io.Discard, &meter{&paced{f, r}, l.pace.burst, past})
 		return err
 	})
 }
@@ -197,20 +210,19 @@ func (p *paced) Read(b []byte) (int, error) {
 	return io.ReadFull(p.r, b[:n])
 }
 
-// A meter tells when more than a burst was read.
+// A meter tells once when a burst was read.
 type meter struct {
 	r    io.Reader
 	left int64
-	slow *atomic.Int64
-	told bool
+	past func() // nil when it was called
 }
 
 // Read implements io.Reader.
 func (m *meter) Read(p []byte) (int, error) {
 	n, err := m.r.Read(p)
-	if m.left -= int64(n); m.left <= 0 && !m.told {
-		m.told = true
-		m.slow.Add(1)
+	if m.left -= int64(n); m.left <= 0 && m.past != nil {
+		m.past()
+		m.past = nil
 	}
 	return n, err
 }

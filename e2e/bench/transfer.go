@@ -12,6 +12,7 @@ import (
 type cost struct {
 	blobs, manifest float64
 	proxy, registry float64 // of processor time
+	client          float64 // of it too
 }
 
 func (c cost) wall() float64 { return c.blobs + c.manifest }
@@ -140,10 +141,12 @@ func (l *lanes) measure(ctx context.Context, op transfer, f int) (cost, error) {
 	proxy, registry := l.all[f].process, l.all[0].process
 	proxyBefore, err1 := proxy.cpu()
 	registryBefore, err2 := registry.cpu()
+	clientBefore := cpuUsed()
 	blobs, manifest, err3 := op.run(ctx, l.clients[f], l.all[f].name)
+	client := cpuUsed() - clientBefore
 	proxyAfter, err4 := proxy.cpu()
 	registryAfter, err5 := registry.cpu()
-	c := cost{blobs.Seconds(), manifest.Seconds(), proxyAfter - proxyBefore, registryAfter - registryBefore}
+	c := cost{blobs.Seconds(), manifest.Seconds(), proxyAfter - proxyBefore, registryAfter - registryBefore, client}
 	if f == 0 {
 		c.proxy = 0 // there is none
 	}
@@ -157,7 +160,7 @@ func (b *bench) transferReport(l lanes, operations []transfer, costs [][][]cost)
 			"The client pushes each layer with POST, PATCH and PUT, and hashes what it pulls; it shares the machine with the servers. "+
 			"A pull is of what was pushed through the same proxy, a first pull of what Diffgate never saw. ratio: to the registry alone.",
 			megabytes(l.mould.size), megabytes(l.mould.unpacked)),
-		Columns: []string{"", "through", "seconds", "ratio", "of it blobs", "of it manifest", "MB/s", "CPU s of the proxy", "CPU s of the registry"},
+		Columns: []string{"", "through", "seconds", "ratio", "of it blobs", "of it manifest", "MB/s", "CPU s of the proxy", "of the registry", "of the client"},
 	}
 	p := plot{File: "transfer.svg", Title: "Push and pull, compared with the registry alone", Axis: "time, as a multiple of the registry's (less is better)", Mark: 1}
 	for i, op := range operations {
@@ -170,7 +173,8 @@ func (b *bench) transferReport(l lanes, operations []transfer, costs [][][]cost)
 			mb := float64(op.layers) * float64(l.mould.size) / 1e6
 			t.Rows = append(t.Rows, []any{op.name, front.name, wall, ratio,
 				medianOf(c, func(c cost) float64 { return c.blobs }), medianOf(c, func(c cost) float64 { return c.manifest }), mb / wall,
-				medianOf(c, func(c cost) float64 { return c.proxy }), medianOf(c, func(c cost) float64 { return c.registry })})
+				medianOf(c, func(c cost) float64 { return c.proxy }), medianOf(c, func(c cost) float64 { return c.registry }),
+				medianOf(c, func(c cost) float64 { return c.client })})
 			if f > 0 {
 				group.Bars = append(group.Bars, bar{front.name, ratio})
 			}
