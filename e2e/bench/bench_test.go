@@ -77,6 +77,7 @@ func TestWriteTo(t *testing.T) {
 	wellFormed(t, filepath.Join(filepath.Dir(page), "p.svg"))
 }
 
+// wellFormed insists on XML whose lines can be seen.
 func wellFormed(t *testing.T, path string) {
 	t.Helper()
 	f, err := os.Open(path)
@@ -85,11 +86,23 @@ func wellFormed(t *testing.T, path string) {
 	}
 	defer f.Close()
 	for d := xml.NewDecoder(f); ; {
-		switch _, err := d.Token(); {
-		case errors.Is(err, io.EOF):
+		token, err := d.Token()
+		if errors.Is(err, io.EOF) {
 			return
-		case err != nil:
+		}
+		if err != nil {
 			t.Fatalf("%s: %v", path, err)
+		}
+		line, ok := token.(xml.StartElement)
+		if !ok || line.Name.Local != "line" {
+			continue
+		}
+		at := map[string]string{}
+		for _, a := range line.Attr {
+			at[a.Name.Local] = a.Value
+		}
+		if at["y1"] == at["y2"] {
+			t.Errorf("%s: a line has no length: %v", path, at)
 		}
 	}
 }

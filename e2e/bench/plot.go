@@ -58,14 +58,14 @@ func (p plot) svg() []byte {
 	scale := barsWidth / (math.Ceil(top/step) * step)
 	for v := 0.0; v <= top+step/2; v += step {
 		x := leftMargin + int(v*scale)
-		fmt.Fprintf(&out, `<line x1="%d" y1="%d" x2="%[1]d" y2="%d" stroke="#dddddd"/>`+"\n", x, topMargin-10, bottom)
-		p.text(&out, x, bottom+16, "middle", "12", cell(v))
+		fmt.Fprintf(&out, `<line x1="%d" y1="%d" x2="%[1]d" y2="%[3]d" stroke="#dddddd"/>`+"\n", x, topMargin-10, bottom)
+		p.text(&out, x, bottom+16, "middle", "12", fmt.Sprintf("%.4g", v))
 	}
 	p.text(&out, leftMargin+barsWidth/2, bottom+38, "middle", "12", p.Axis)
 	p.bars(&out, scale)
 	if p.Mark != 0 {
 		x := leftMargin + int(p.Mark*scale)
-		fmt.Fprintf(&out, `<line x1="%d" y1="%d" x2="%[1]d" y2="%d" stroke="#333333" stroke-dasharray="4 3"/>`+"\n", x, topMargin-10, bottom)
+		fmt.Fprintf(&out, `<line x1="%d" y1="%d" x2="%[1]d" y2="%[3]d" stroke="#333333" stroke-dasharray="4 3"/>`+"\n", x, topMargin-10, bottom)
 	}
 	out.WriteString("</svg>\n")
 	return out.Bytes()
