@@ -20,7 +20,10 @@ e2e: ## run the end-to-end tests, and fail where a tool is missing
 e2e-tools: ## install with apt what the end-to-end tests need
 	e2e/install
 
-bench: ## run the benchmarks
+bench: ## measure everything beside what there is to compare it with; BENCH are flags
+	go run ./e2e/bench $(BENCH)
+
+microbench: ## run the benchmarks of single packages
 	go test -run '^$$' -bench . -benchmem ./...
 
 lint: ## check formatting, go vet, staticcheck
@@ -43,4 +46,4 @@ ci: ## run what continuous integration runs
 clean: ## remove what was built here
 	rm -rf bin
 
-.PHONY: help build run test e2e e2e-tools bench lint fuzz image ci clean
+.PHONY: help build run test e2e e2e-tools bench microbench lint fuzz image ci clean
