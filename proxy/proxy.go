@@ -285,7 +285,7 @@ func (x *exchange) serve() error {
 // bufferPool lends the buffers that response bodies are copied through.
 type bufferPool struct{ pool sync.Pool }
 
-const copyBuffer = 32 << 10
+const copyBuffer = 64 << 10
 
 func (b *bufferPool) Get() []byte {
 	if buf, ok := b.pool.Get().(*[]byte); ok {
