@@ -197,7 +197,7 @@ func TestCutStream(t *testing.T) {
 // is what comes out, and what it refuses is refused.
 func TestRandomStreams(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(400) {
+	for seed := range many(400) {
 		random := rand.New(rand.NewPCG(seed, 1))
 		stream := randomStream(random, 1+random.IntN(60_000))
 		if got := agree(t, fmt.Sprintf("seed %d", seed), stream, 1+random.IntN(40)); got.Fails != "" {
@@ -274,6 +274,14 @@ func TestMemoryIsUsedAgain(t *testing.T) {
 	if _, err := Gunzip(&pieces{data: stale, sizes: []int{99}}, discard{}); err == nil || !strings.Contains(err.Error(), "bad DEFLATE data") {
 		t.Errorf("a distance into the file before: %v", err)
 	}
+}
+
+// many is n, or fewer where the race detector makes each one slow.
+func many(n uint64) uint64 {
+	if raceEnabled {
+		return n / 10
+	}
+	return n
 }
 
 // discard is a Sink that looks at nothing.
