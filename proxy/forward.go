@@ -59,10 +59,9 @@ func (x *exchange) forward(onResponse func(*http.Response) error) error {
 	return failed
 }
 
-// rewrite makes the outgoing request: the canonical path under the
-// upstream's, the query byte for
-// byte (upload sessions are opaque), the client's Host, and headers that say
-// how the client reached us.
+// rewrite makes the outgoing request: the canonical path under the upstream's,
+// the query byte for byte (upload sessions are opaque), the client's Host, and
+// headers that say how the client reached us.
 func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
 	path, raw := x.rt.path, x.rt.path
 	if x.rt.kind == routeOther { // unread, so as it came

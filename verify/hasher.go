@@ -32,8 +32,8 @@ var (
 // computes the digest itself; decoding runs in a goroutine behind a buffer of
 // at most 128 KiB, and hashing of what gzip decodes to in another, so that Write
 // waits only when the decoder is that far behind. Memory does not grow with the
-// blob: it is about 400 KiB, save for the window
-// of zstd or xz, or the 4 MiB of bzip2.
+// blob: it is about 400 KiB, save for the window of zstd or xz, or the 4 MiB of
+// bzip2.
 //
 // Exactly one of Sum and Close must be called at the end; both wait for the
 // goroutines. A Hasher is for one goroutine at a time.
