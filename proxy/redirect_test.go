@@ -104,3 +104,42 @@ func TestRedirectToNowhere(t *testing.T) {
 		}
 	}
 }
+
+// Bytes to be hashed are asked for as they are: by a client's pull, by the proxy
+// itself, and of a storage service.
+func TestBlobsAreAskedForPlain(t *testing.T) {
+	t.Parallel()
+	blob := repeated(1000)
+	path := "/v2/a/blobs/" + digest.FromBytes(blob).String()
+	asked := make(chan string, 10)
+	note := func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			asked <- r.Method + " " + strings.Join(r.Header.Values("Accept-Encoding"), ",")
+			next.ServeHTTP(w, r)
+		})
+	}
+	storage := newUpstream(t, note(serveBytes(blob, true)))
+	registry := newUpstream(t, note(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, storage.URL, http.StatusTemporaryRedirect)
+	})))
+	for _, tt := range []struct {
+		who, path string
+		want      []string
+	}{
+		{"a client", path, []string{"GET identity", "GET identity"}},
+		{"the proxy", "/v2/a/_diffids/blobs/" + digest.FromBytes(blob).String() + "?fetch=true",
+			[]string{"HEAD identity", "HEAD identity", "GET identity", "GET identity"}},
+	} {
+		p := newProxy(t, registry.URL, nil)
+		if a := do(t, http.MethodGet, p.URL+tt.path, nil, "Accept-Encoding", "gzip"); a.Status != http.StatusOK {
+			t.Errorf("%s: got %d %s", tt.who, a.Status, a.Body)
+		}
+		var got []string
+		for range tt.want {
+			got = append(got, <-asked)
+		}
+		if diff := cmp.Diff(tt.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.who, diff)
+		}
+	}
+}
