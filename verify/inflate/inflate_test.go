@@ -117,6 +117,9 @@ func agree(t *testing.T, what string, data []byte, sizes ...int) result {
 		if fallback && got.Fails != "" && want.Fails != "" {
 			continue // it says otherwise why
 		}
+		if want.Fails == "cut" && got.Fails == "corrupt" {
+			continue // it never looks at less than an end of block takes; what is wrong may be in those bits
+		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s, in pieces of %d (-compress/flate +ours):\n%.2000s", what, size, diff)
 		}
