@@ -8,53 +8,13 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"time"
 
 	"github.com/distribution/distribution/v3/registry/api/errcode"
 	"github.com/opencontainers/go-digest"
 
+	"diffgate/proxy/api"
 	"diffgate/verify"
 )
-
-// A record is a fact as the API gives it out.
-type record struct {
-	Digest       digest.Digest `json:"digest"`
-	Size         int64         `json:"size"`
-	Encoding     string        `json:"encoding"`
-	DiffID       digest.Digest `json:"diff_id,omitempty"`
-	UnpackedSize *int64        `json:"unpacked_size,omitempty"`
-	Members      int64         `json:"members,omitempty"`        // when not 1
-	Trailing     int64         `json:"trailing_bytes,omitempty"` // when not 0
-	Problem      string        `json:"problem,omitempty"`        // why there is no diff_id
-	Reason       string        `json:"reason,omitempty"`
-	Source       string        `json:"source"`
-	VerifiedAt   time.Time     `json:"verified_at"`
-	Wrong        *wrongBytes   `json:"wrong_bytes,omitempty"` // of an answer about one blob
-}
-
-// wrongBytes says that the registry was seen to hold other bytes of a blob.
-type wrongBytes struct {
-	Digest digest.Digest `json:"digest"` // of those bytes
-	SeenAt time.Time     `json:"seen_at"`
-}
-
-func newRecord(f verify.Fact) record {
-	r := record{Digest: f.Digest, Size: f.Size, Encoding: f.Encoding.String(), DiffID: f.Unpacked, Trailing: f.Trailing,
-		Problem: f.Problem.String(), Reason: f.Reason, Source: f.Source.String(), VerifiedAt: f.LearnedAt}
-	if f.Problem == verify.None {
-		r.UnpackedSize = &f.UnpackedSize
-	}
-	if f.Parts != 1 {
-		r.Members = f.Parts
-	}
-	return r
-}
-
-// A page is an answer of /v2/_diffids.
-type page struct {
-	DiffIDs []record `json:"diffids"`
-	Unknown []string `json:"unknown,omitempty"` // digests that were asked for
-}
 
 // maxBatch is how many digests one request may ask for.
 const maxBatch = 100
@@ -83,18 +43,18 @@ func (x *exchange) list() error {
 	if err != nil {
 		return err
 	}
-	body := pg.encode(t)
+	body := encodePage(pg, t)
 	x.sendTagged(t, "private, no-cache", `W/"`+revision+`"`, body)
 	return nil
 }
 
 // query answers by digests, by DiffIDs, or with the next page of all.
-func (x *exchange) query(q url.Values) (page, error) {
+func (x *exchange) query(q url.Values) (api.Page, error) {
 	switch {
 	case q.Has("digest") && q.Has("diff_id"):
-		return page{}, errBadRequest("ask for digest or for diff_id, not both")
+		return api.Page{}, errBadRequest("ask for digest or for diff_id, not both")
 	case len(q["digest"])+len(q["diff_id"]) > maxBatch:
-		return page{}, errBadRequest("ask for at most %d digests at once", maxBatch)
+		return api.Page{}, errBadRequest("ask for at most %d digests at once", maxBatch)
 	case q.Has("digest"):
 		return x.byDigest(q["digest"])
 	case q.Has("diff_id"):
@@ -102,18 +62,18 @@ func (x *exchange) query(q url.Values) (page, error) {
 	}
 	n, err := x.p.pageSize(q.Get("n"))
 	if err != nil {
-		return page{}, err
+		return api.Page{}, err
 	}
-	pg := page{DiffIDs: []record{}}
+	pg := api.Page{DiffIDs: []api.Record{}}
 	if n == 0 {
 		return pg, nil
 	}
 	facts, err := x.p.cfg.Index.List(x.r.Context(), digest.Digest(q.Get("last")), n+1)
 	if err != nil {
-		return page{}, indexError(x.r.Context(), err)
+		return api.Page{}, indexError(x.r.Context(), err)
 	}
 	for _, f := range facts[:min(n, len(facts))] {
-		pg.DiffIDs = append(pg.DiffIDs, newRecord(f))
+		pg.DiffIDs = append(pg.DiffIDs, api.NewRecord(f))
 	}
 	if len(facts) > n {
 		next := url.Values{"n": {strconv.Itoa(n)}, "last": {facts[n-1].Digest.String()}}
@@ -122,46 +82,46 @@ func (x *exchange) query(q url.Values) (page, error) {
 	return pg, nil
 }
 
-func (x *exchange) byDigest(asked []string) (page, error) {
-	pg := page{DiffIDs: []record{}}
+func (x *exchange) byDigest(asked []string) (api.Page, error) {
+	pg := api.Page{DiffIDs: []api.Record{}}
 	for _, s := range asked {
 		dgst, err := validDigest(s)
 		if err != nil {
-			return page{}, err
+			return api.Page{}, err
 		}
 		f, err := x.p.cfg.Index.Get(x.r.Context(), dgst)
 		switch {
 		case errors.Is(err, verify.ErrUnknown):
 			pg.Unknown = append(pg.Unknown, s)
 		case err != nil:
-			return page{}, indexError(x.r.Context(), err)
+			return api.Page{}, indexError(x.r.Context(), err)
 		default:
-			pg.DiffIDs = append(pg.DiffIDs, newRecord(f))
+			pg.DiffIDs = append(pg.DiffIDs, api.NewRecord(f))
 		}
 	}
 	return pg, nil
 }
 
-func (x *exchange) byDiffID(asked []string) (page, error) {
-	pg := page{DiffIDs: []record{}}
+func (x *exchange) byDiffID(asked []string) (api.Page, error) {
+	pg := api.Page{DiffIDs: []api.Record{}}
 	for _, s := range asked {
 		id, err := validDigest(s)
 		if err != nil {
-			return page{}, err
+			return api.Page{}, err
 		}
 		facts, err := x.p.cfg.Index.ByDiffID(x.r.Context(), verify.DiffID(id), x.p.cfg.MaxEntries)
 		if err != nil {
-			return page{}, indexError(x.r.Context(), err)
+			return api.Page{}, indexError(x.r.Context(), err)
 		}
 		for _, f := range facts {
-			pg.DiffIDs = append(pg.DiffIDs, newRecord(f))
+			pg.DiffIDs = append(pg.DiffIDs, api.NewRecord(f))
 		}
 	}
 	return pg, nil
 }
 
-// encode returns the page as JSON, or as "digest diff_id" lines for a shell.
-func (pg page) encode(contentType string) []byte {
+// encodePage returns a page as JSON, or as "digest diff_id" lines for a shell.
+func encodePage(pg api.Page, contentType string) []byte {
 	var b bytes.Buffer
 	if contentType == typeText {
 		for _, r := range pg.DiffIDs {
@@ -198,7 +158,7 @@ func (x *exchange) export() error {
 			return indexError(x.r.Context(), err)
 		}
 		for _, f := range facts {
-			if _, err := x.w.Write(encodeJSON(newRecord(f))); err != nil {
+			if _, err := x.w.Write(encodeJSON(api.NewRecord(f))); err != nil {
 				return err
 			}
 			last = f.Digest
@@ -234,12 +194,12 @@ func mayReadBlob(x *exchange) error {
 // unknownBlob is one answer for "nobody hashed it" and "not in the
 // repository", so that neither tells about the other. Who may read the blob is
 // told if the registry holds other bytes.
-func unknownBlob(wrong *wrongBytes) error {
+func unknownBlob(wrong *api.WrongBytes) error {
 	e := errRefused(http.StatusNotFound, errcode.ErrorCodeBlobUnknown, "no such digest in the DiffID index")
 	if wrong != nil {
 		e.errs = errcode.Errors{errcode.ErrorCodeBlobUnknown.
 			WithMessage("the registry holds other bytes under this digest").
-			WithDetail(map[string]*wrongBytes{"wrong_bytes": wrong})}
+			WithDetail(map[string]*api.WrongBytes{"wrong_bytes": wrong})}
 	}
 	e.header = http.Header{"Cache-Control": {"no-store"}}
 	return e
@@ -262,25 +222,25 @@ func (x *exchange) one() error {
 	case err != nil:
 		return err
 	}
-	r, cache := newRecord(f), "private, max-age=86400"
+	r, cache := api.NewRecord(f), "private, max-age=86400"
 	if wrong != nil { // which may pass
 		r.Wrong, cache = wrong, "private, no-cache"
 	}
 	body := encodeJSON(r)
 	if t == typeText {
-		body = page{DiffIDs: []record{r}}.encode(t)
+		body = encodePage(api.Page{DiffIDs: []api.Record{r}}, t)
 	}
 	x.sendETagged(t, cache, body)
 	return nil
 }
 
 // wrongBytes returns nil unless the registry was seen to hold other bytes.
-func (x *exchange) wrongBytes(dgst digest.Digest) *wrongBytes {
+func (x *exchange) wrongBytes(dgst digest.Digest) *api.WrongBytes {
 	w, err := x.p.cfg.Index.WrongBlob(x.r.Context(), dgst)
 	if err != nil {
 		return nil
 	}
-	return &wrongBytes{w.Actual, w.SeenAt}
+	return &api.WrongBytes{Digest: w.Actual, SeenAt: w.SeenAt}
 }
 
 func (x *exchange) lookup(dgst digest.Digest) (verify.Fact, error) {

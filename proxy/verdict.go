@@ -6,9 +6,9 @@ import (
 	"strings"
 
 	"github.com/distribution/distribution/v3/registry/api/errcode"
-	"github.com/opencontainers/go-digest"
 	"go.uber.org/zap"
 
+	"diffgate/proxy/api"
 	"diffgate/verify"
 )
 
@@ -42,36 +42,15 @@ func (x *exchange) refuse(m manifest, bad []verify.Finding, status int, code err
 			e.errs = append(e.errs, code.WithMessage(fmt.Sprintf("and %d more", len(bad)-i)))
 			break
 		}
-		e.errs = append(e.errs, code.WithMessage(f.Message).WithDetail(detail{newFinding(f), report}))
+		e.errs = append(e.errs, code.WithMessage(f.Message).WithDetail(detail{api.NewFinding(f), report}))
 	}
 	return e
 }
 
 // A detail is the part of an error that is for programs.
 type detail struct {
-	finding
+	api.Finding
 	Report string `json:"report"`
-}
-
-// A finding is what was found, as the API gives it out.
-type finding struct {
-	Reason       verify.Reason    `json:"reason"`
-	Cause        verify.Cause     `json:"cause,omitempty"`
-	Layer        *int             `json:"layer,omitempty"` // from 0
-	Digest       digest.Digest    `json:"digest,omitempty"`
-	ConfigDiffID verify.DiffID    `json:"config_diff_id,omitempty"`
-	DiffID       verify.DiffID    `json:"diff_id,omitempty"`
-	Manifest     digest.Digest    `json:"manifest,omitempty"` // of an image index, that it is about
-	Runtimes     []verify.Runtime `json:"runtimes,omitempty"` // that will not pull the image
-}
-
-func newFinding(f verify.Finding) finding {
-	out := finding{Reason: f.Reason, Cause: f.Cause, Digest: f.Digest, ConfigDiffID: f.Claimed, DiffID: f.Actual,
-		Manifest: f.Manifest, Runtimes: f.Runtimes}
-	if f.Layer >= 0 {
-		out.Layer = &f.Layer
-	}
-	return out
 }
 
 // decided logs and counts a verdict; nothing is decided without it.
