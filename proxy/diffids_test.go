@@ -84,7 +84,7 @@ func TestRecord(t *testing.T) {
 		{"a gzip layer", verify.Fact{Digest: d("1"), Size: 121, Encoding: verify.Gzip, Unpacked: id, UnpackedSize: 2048, Parts: 1, Source: verify.Pushed, LearnedAt: learned},
 			`"size":121,"encoding":"gzip","diff_id":"` + id.String() + `","unpacked_size":2048,"source":"push","verified_at":"2026-11-23T06:26:18Z"}`},
 		{"a gzip layer of three members and zeros behind them", verify.Fact{Digest: d("2"), Size: 121, Encoding: verify.Gzip, Unpacked: id, UnpackedSize: 2048, Parts: 3, Trailing: 512, Quirks: verify.TrailingZeros, Source: verify.Pulled, LearnedAt: learned},
-			`"size":121,"encoding":"gzip","diff_id":"` + id.String() + `","unpacked_size":2048,"members":3,"trailing_bytes":512,"source":"pull","verified_at":"2026-11-23T06:26:18Z"}`},
+			`"size":121,"encoding":"gzip","diff_id":"` + id.String() + `","unpacked_size":2048,"members":3,"trailing_bytes":512,"quirks":["trailing_zeros"],"source":"pull","verified_at":"2026-11-23T06:26:18Z"}`},
 		{"a blob of no bytes", verify.Fact{Digest: d(""), Unpacked: d(""), Parts: 1, Source: verify.Fetched, LearnedAt: learned},
 			`"size":0,"encoding":"identity","diff_id":"` + d("").String() + `","unpacked_size":0,"source":"fetch","verified_at":"2026-11-23T06:26:18Z"}`},
 		{"a corrupt layer, which has no diff_id", verify.Fact{Digest: d("4"), Size: 60, Encoding: verify.Zstd, UnpackedSize: 7, Parts: 1, Problem: verify.Corrupt, Reason: "the stream is cut", Source: verify.Scanned, LearnedAt: learned},
