@@ -27,6 +27,24 @@ type blob struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	timer  *time.Timer
+	done   func() // may be nil
+}
+
+// layer is open for one of the few blobs that are read at once.
+func (r *Repository) layer(ctx context.Context, want digest.Digest) (*blob, error) {
+	select {
+	case r.c.jobs <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	done := func() { <-r.c.jobs }
+	b, err := r.open(ctx, want)
+	if err != nil {
+		done()
+		return nil, err
+	}
+	b.done = done
+	return b, nil
 }
 
 // open asks for a blob. The caller closes it.
@@ -93,5 +111,8 @@ func (b *blob) Close() error {
 	b.timer.Stop()
 	err := b.body.Close()
 	b.cancel(nil)
+	if b.done != nil {
+		b.done()
+	}
 	return err
 }

@@ -11,6 +11,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -55,6 +56,9 @@ type Config struct {
 	// treats them.
 	Insecure bool
 
+	// Jobs is how many layers are read at once. Zero means 4.
+	Jobs int
+
 	// Rate is the most bytes of blobs to read in a second, over all blobs. Zero
 	// means as many as come.
 	Rate int64
@@ -80,12 +84,14 @@ type Client struct {
 	base    string // scheme and host
 	auth    *auth.Client
 	limiter *rate.Limiter // nil without a rate
+	jobs    chan struct{}
 }
 
 const (
 	dialTimeout   = 10 * time.Second
 	headerTimeout = 15 * time.Minute // a Diffgate may hash a whole image first
 	probeTimeout  = 15 * time.Second
+	defaultJobs   = 4
 	maxPiece      = 64 << 10 // read at once from a blob
 )
 
@@ -109,12 +115,9 @@ func New(ctx context.Context, cfg Config) (*Client, error) {
 		ResponseHeaderTimeout: headerTimeout,
 		TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: insecure},
 	}
-	c := &Client{cfg: cfg, base: "https://" + cfg.Host}
+	c := &Client{cfg: cfg, base: "https://" + cfg.Host, jobs: make(chan struct{}, cmp.Or(cfg.Jobs, defaultJobs))}
 	c.auth = &auth.Client{Client: &http.Client{Transport: retry.NewTransport(t)}, Cache: auth.NewCache(), Header: http.Header{}}
-	if cfg.UserAgent == "" {
-		cfg.UserAgent = "diffgate"
-	}
-	c.auth.SetUserAgent(cfg.UserAgent)
+	c.auth.SetUserAgent(cmp.Or(cfg.UserAgent, "diffgate"))
 	if here { // whose token server may be here too
 		c.auth.BlockedRealmPrefixes = []netip.Prefix{}
 	}

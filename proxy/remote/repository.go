@@ -162,7 +162,7 @@ func (r *Repository) Fact(ctx context.Context, desc ocispec.Descriptor) (verify.
 			return verify.Fact{}, fmt.Errorf("DiffID index: %w", err)
 		}
 	}
-	b, err := r.open(ctx, desc.Digest)
+	b, err := r.layer(ctx, desc.Digest)
 	if err != nil {
 		return verify.Fact{}, err
 	}
@@ -184,7 +184,7 @@ func (r *Repository) Fact(ctx context.Context, desc ocispec.Descriptor) (verify.
 
 // Look implements verify.Blobs.
 func (r *Repository) Look(ctx context.Context, desc ocispec.Descriptor) (verify.Look, error) {
-	b, err := r.open(ctx, desc.Digest)
+	b, err := r.layer(ctx, desc.Digest)
 	if err != nil {
 		return verify.Look{}, err
 	}
