@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -13,8 +14,8 @@ import (
 
 func main() { os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr)) }
 
-// run executes one command and returns the exit code: 0, or 1 after an error
-// of one line on stderr.
+// run executes one command and returns the exit code: 0, or another after an
+// error of one line on stderr; 1 unless the command says otherwise.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	// The settings' parser and the embedded registry talk to logrus's global
 	// logger; what is worth hearing of it reaches our own.
@@ -23,9 +24,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	cmd.SetArgs(args)
 	cmd.SetOut(stdout)
 	cmd.SetErr(stderr)
-	if err := cmd.ExecuteContext(ctx); err != nil {
-		fmt.Fprintf(stderr, "proxy: %v\n", err)
-		return 1
+	err := cmd.ExecuteContext(ctx)
+	if err == nil {
+		return 0
 	}
-	return 0
+	if text := err.Error(); text != "" {
+		fmt.Fprintf(stderr, "proxy: %s\n", text)
+	}
+	var exit *exitError
+	if errors.As(err, &exit) {
+		return exit.code
+	}
+	return 1
 }
