@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"sync"
 	"sync/atomic"
 
 	"diffgate/proxy/remote"
@@ -63,20 +64,36 @@ func (s *run) count(ctx context.Context) {
 	s.total.Store(total)
 }
 
+// listers is how many repositories have their tags listed at once: one that
+// does not answer holds up no other.
+const listers = 4
+
 // walk makes a job of each tag.
 func (s *run) walk(ctx context.Context, jobs chan<- job) {
+	var lists sync.WaitGroup
+	defer lists.Wait()
+	repos := make(chan *repo)
+	defer close(repos)
+	for range listers {
+		lists.Go(func() {
+			for r := range repos {
+				s.walkTags(ctx, r, jobs)
+				s.left(r)
+			}
+		})
+	}
 	for name, err := range s.repos(ctx) {
-		if ctx.Err() != nil {
-			return
-		}
 		if err != nil {
 			s.tell(ctx, undecided(Result{}, fmt.Errorf("the catalog cannot be read: %w", err)))
 			return
 		}
 		r := &repo{name: name, remote: s.client.Repository(name)}
 		r.jobs.Add(1)
-		s.walkTags(ctx, r, jobs)
-		s.left(r)
+		select {
+		case repos <- r:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
