@@ -73,8 +73,8 @@ type Config struct {
 	// the run. Nil means to tell nobody.
 	OnResult func(Result) error
 
-	// OnProgress is told how far the run has come, each Interval and once at the
-	// end, by the goroutine that calls OnResult. Nil means to tell nobody.
+	// OnProgress is told each Interval how far the run has come, by the goroutine
+	// that calls OnResult. Nil means to tell nobody.
 	OnProgress func(Progress)
 
 	// Interval zero means a second.
@@ -256,10 +256,6 @@ func (s *run) finish(ctx context.Context) (Summary, error) {
 	err := context.Cause(ctx)
 	s.summary.Complete = err == nil
 	p := s.progress()
-	p.Left = 0
-	if s.cfg.OnProgress != nil {
-		s.cfg.OnProgress(p)
-	}
 	if errors.Is(err, context.Canceled) {
 		err = fmt.Errorf("interrupted; the same command goes on from here: %w", err)
 	}
