@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -80,7 +79,7 @@ be decided and nothing is false.`,
 	f.registry.add(cmd)
 	cmd.Flags().StringArrayVar(&f.repos, "repo", nil, "look at repositories that match this `PATTERN` only; may be repeated")
 	cmd.Flags().IntVar(&f.jobs, "jobs", 2, "layers read at once")
-	cmd.Flags().TextVar(&f.rate, "rate", settings.Size(0), "most bytes to read in a second, such as 20MiB; 0 for as many as come")
+	cmd.Flags().TextVar(&f.rate, "rate", settings.Size(0), "most `BYTES` to read in a second, such as 20MiB; 0 for as many as come")
 	cmd.Flags().StringVar(&f.since, "since", "", "leave out images that were created at this `TIME` or before")
 	cmd.Flags().StringVar(&f.index, "index", "scan.db", "keep what is learned in this `FILE`")
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "read no layers, and list which images have layers to read")
@@ -175,11 +174,11 @@ func (f *scanFlags) scan(cmd *cobra.Command, cfg scan.Config, page *scanPage) er
 	sum, err := scan.Run(cmd.Context(), cfg)
 	status.clear()
 	if sum.Tags > 0 || sum.Undecided > 0 || err == nil {
-		err = errors.Join(err, out.end(sum))
+		err = firstError(err, out.end(sum))
 		fmt.Fprintln(cmd.ErrOrStderr(), summaryLine(sum))
 	}
 	if page != nil {
-		err = errors.Join(err, page.write(sum))
+		err = firstError(err, page.write(sum))
 	}
 	return scanExit(sum, err)
 }
@@ -195,11 +194,18 @@ func (f *scanFlags) listed(r scan.Result) bool {
 	return true
 }
 
+// firstError returns the first that is one: errors have one line.
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // scanExit returns how to exit.
 func scanExit(sum scan.Summary, err error) error {
-	if errors.Is(err, context.Canceled) {
-		err = fmt.Errorf("interrupted; the same command goes on from here")
-	}
 	switch {
 	case sum.False > 0:
 		return &exitError{exitMismatch, err}

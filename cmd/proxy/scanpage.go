@@ -212,4 +212,3 @@ func inMarkdown(text string) string {
 	}
 	return b.String()
 }
-

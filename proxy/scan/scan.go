@@ -257,7 +257,7 @@ func (s *run) finish(ctx context.Context) (Summary, error) {
 	s.summary.Complete = err == nil
 	p := s.progress()
 	if errors.Is(err, context.Canceled) {
-		err = fmt.Errorf("interrupted; the same command goes on from here: %w", err)
+		err = fmt.Errorf("the scan was interrupted; the same command goes on from here: %w", err)
 	}
 	return p.Summary, err
 }
