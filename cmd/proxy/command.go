@@ -21,7 +21,7 @@ their layers.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newServe(), newVerify(), newConfig(), newHealthcheck(), newVersion())
+	root.AddCommand(newServe(), newImage(), newVerify(), newLookup(), newConfig(), newHealthcheck(), newVersion())
 	return root
 }
 
