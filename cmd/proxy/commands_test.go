@@ -368,3 +368,36 @@ func TestLookup(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// A repaired image is right, under a new tag; the old one stays as it is.
+func TestRepair(t *testing.T) {
+	t.Parallel()
+	r := newTestRegistry(t)
+	lie := r.push("app", "lie", verifytest.Swapped(verifytest.Honest(2)))
+	honest := r.push("app", "honest", verifytest.Honest(2))
+	cut := r.push("app", "cut", verifytest.CutLayer(verifytest.Honest(2)))
+	mended := r.host + "/app:mended"
+	for _, tt := range []struct {
+		is   string
+		args []string
+		code int
+		want string
+	}{
+		{"shows what it would do", []string{"repair", lie}, 1, "config rootfs.diff_ids[0]"},
+		{"which changes nothing", []string{"verify", mended}, 2, "not found"},
+		{"never takes a tag that there is", []string{"repair", "--push", "honest", lie}, 2, "tag honest exists already"},
+		{"pushes under a new tag", []string{"repair", "--push", "mended", lie}, 0, "pushed " + mended},
+		{"the new tag is right", []string{"verify", mended}, 0, "match"},
+		{"the old tag is as it was", []string{"verify", lie}, 1, "MISMATCH"},
+		{"in place when told", []string{"repair", "--push", "lie", "--in-place", lie}, 0, "pushed " + lie},
+		{"then it is right", []string{"verify", lie}, 0, "match"},
+		{"leaves alone what is right", []string{"repair", honest}, 0, "nothing to repair"},
+		{"does not mend layers", []string{"repair", cut}, 2, "not repaired: layer"},
+		{"wants a tag", []string{"repair", "--push", "a/b", lie}, 2, "is not a tag"},
+	} {
+		code, stdout, stderr := proxyRun(t, "", tt.args...)
+		if code != tt.code || !strings.Contains(stdout+stderr, tt.want) {
+			t.Errorf("%s: exit code %d, %s%s", tt.is, code, stdout, stderr)
+		}
+	}
+}
