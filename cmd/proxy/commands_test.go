@@ -220,7 +220,7 @@ func TestVerifyUndecided(t *testing.T) {
 		{"not a reference", []string{"UPPER"}, "not an image reference"},
 		{"a host that nobody listens on", []string{"127.0.0.1:1/app:1"}, "reach registry 127.0.0.1:1"},
 		{"a platform that the image index lacks", []string{"--platform", "linux/amd64", only}, "for linux/amd64, but for linux/s390x"},
-		{"no image at all", nil, "requires at least 1 arg"},
+		{"no image at all", nil, "name an image"},
 		{"a flag that is none", []string{"--colour", "x"}, "unknown flag"},
 		{"a user without a password", []string{"-u", "me", "x"}, "--username needs --password-stdin"},
 	} {
