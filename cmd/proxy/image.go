@@ -88,6 +88,9 @@ func (f *imageFlags) run(cmd *cobra.Command, ref string) error {
 	facts := index.NewMemory()
 	defer facts.Close()
 	f.cfg.Facts = facts
+	m := startMeter(cmd.ErrOrStderr())
+	f.cfg.OnRead = m.add
+	defer m.end()
 	ctx, out := cmd.Context(), cmd.OutOrStdout()
 	top, err := f.image(ctx, ref)
 	if err != nil {
@@ -103,6 +106,9 @@ func (f *imageFlags) run(cmd *cobra.Command, ref string) error {
 	for n, i := range images {
 		s := f.show(ctx, i)
 		all, shown = append(all, s.judged), append(shown, s)
+		if n == len(images)-1 {
+			m.end()
+		}
 		switch f.format {
 		case show.JSONL:
 			err = show.WriteLine(out, s)

@@ -91,6 +91,9 @@ func (f *repairFlags) run(cmd *cobra.Command, ref string) error {
 	facts := index.NewMemory()
 	defer facts.Close()
 	f.cfg.Facts = facts
+	m := startMeter(cmd.ErrOrStderr())
+	f.cfg.OnRead = m.add
+	defer m.end()
 	ctx := cmd.Context()
 	i, err := f.image(ctx, ref)
 	if err == nil {
@@ -106,6 +109,7 @@ func (f *repairFlags) run(cmd *cobra.Command, ref string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", ref, err)
 	}
+	m.end()
 	if err := f.print(cmd.OutOrStdout(), out); err != nil {
 		return err
 	}

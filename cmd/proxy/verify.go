@@ -88,6 +88,9 @@ func (f *verifyFlags) run(cmd *cobra.Command, refs []string) (err error) {
 	if f.quiet {
 		out = io.Discard
 	}
+	m := startMeter(cmd.ErrOrStderr())
+	f.cfg.OnRead = m.add
+	defer m.end()
 	var all []judged
 	judge := func(j judged) error {
 		all = append(all, j)
@@ -99,6 +102,7 @@ func (f *verifyFlags) run(cmd *cobra.Command, refs []string) (err error) {
 	if err := f.judgeAll(cmd.Context(), refs, cmd.InOrStdin(), judge); err != nil {
 		return err
 	}
+	m.end()
 	switch f.format {
 	case show.JSON:
 		err = show.WriteJSON(out, map[string][]judged{"images": all})
