@@ -259,6 +259,55 @@ func TestArchiveWrongConfig(t *testing.T) {
 	}
 }
 
+// Docker reads manifest.json or index.json, depending on its store: where
+// index.json has an image that manifest.json has not, both are judged.
+func TestArchiveOfTwoMinds(t *testing.T) {
+	t.Parallel()
+	good := verifytest.Honest(2)
+	lie := verifytest.Swapped(good)
+	_, lieBody := lie.Manifest()
+	ociIndex := string(indexOf(named{"", lie}, named{"", good}))
+	nested := `{"schemaVersion":2,"manifests":[{"mediaType":"` + ocispec.MediaTypeImageIndex + `","digest":"` + digest.FromString(ociIndex).String() +
+		`","size":1,"annotations":{"io.containerd.image.name":"docker.io/library/a:1"}}]}`
+	for _, test := range []struct {
+		is, index string
+		more      []file
+		want      map[string]verify.Verdict
+	}{
+		{"one image is both", string(indexOf(named{"1", good})), nil, map[string]verify.Verdict{"a:1": verify.Match}},
+		{"index.json has another", string(indexOf(named{"1", lie})), nil, map[string]verify.Verdict{"a:1": verify.Match, "1 in index.json": verify.Mismatch}},
+		{"index.json has another under an image index", nested, []file{{name: blobName(digest.FromString(ociIndex)), body: ociIndex}},
+			map[string]verify.Verdict{"a:1": verify.Match, "docker.io/library/a:1 in index.json": verify.Mismatch}},
+		{"index.json names what is not there", nested, nil, map[string]verify.Verdict{"a:1": verify.Match}},
+	} {
+		t.Run(test.is, func(t *testing.T) {
+			t.Parallel()
+			files := append(saved25(named{"a:1", good}), file{name: blobName(lie.ConfigDigest()), body: string(lie.Config())},
+				file{name: blobName(lie.Digest()), body: string(lieBody)})
+			for i := range files {
+				if files[i].name == "index.json" {
+					files[i].body = test.index
+				}
+			}
+			a := openArchive(t, tarOf(append(files, test.more...)...))
+			images, err := a.Images("")
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := map[string]verify.Verdict{}
+			for _, img := range images {
+				got[img.Name] = check(t, a, img.MediaType, img.Body).Verdict
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("verdicts (-want +got):\n%s", diff)
+			}
+			if images, err := a.Images(good.ConfigDigest().String()); err != nil || len(images) != 1 {
+				t.Errorf("by its ID: %d images, %v", len(images), err)
+			}
+		})
+	}
+}
+
 // What is wrong with an archive is said in one line that begins with its path.
 func TestArchiveErrors(t *testing.T) {
 	t.Parallel()
@@ -280,7 +329,7 @@ func TestArchiveErrors(t *testing.T) {
 		{"a cut archive", whole[:len(whole)/2+100], "the archive is cut"},
 		{"a cut gzip", verifytest.Gzip(whole)[:500], "the archive is cut"},
 		{"a gzip without its end", cut(verifytest.Gzip(whole), 4), "the archive is cut"},
-		{"a gzip with a wrong checksum", verifytest.Member{Content: whole, WrongCRC: true}.Bytes(), "the archive is damaged: bad gzip data"},
+		{"a gzip with a wrong checksum", verifytest.Member{Content: whole, WrongCRC: true}.Bytes(), "the archive is damaged: it does not unpack: gzip: invalid checksum"},
 		{"a cut zstd", cut(verifytest.Zstd(whole), 30), "the archive is cut"},
 		{"xz", verifytest.XZ(whole), "the archive is compressed with xz, which is not read: unpack it with xz -d"},
 		{"a manifest.json that is no JSON", tarOf(file{name: "manifest.json", body: "hello"}), "manifest.json: not JSON, or larger than 4194304 bytes"},
