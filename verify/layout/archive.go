@@ -14,8 +14,9 @@ import (
 )
 
 // An Archive is a tar archive of images, as docker load takes it: with a
-// manifest.json, or with an OCI layout in it. Where it has both, as those of
-// Docker since 25 have, manifest.json says which images there are.
+// manifest.json, or with an OCI layout in it. Those of Docker since 25 have
+// both, and it depends on docker's store which of them is believed: where they
+// name different images, all are judged.
 //
 // The archive was read once, from its start to its end, and all its files were
 // hashed; of the JSON in it up to 64 MiB are held. It is a [verify.Repository]
@@ -25,8 +26,8 @@ type Archive struct {
 	path   string // to be read again; empty for a stream
 	limits verify.Limits
 	found  contents
-	saved  []saved         // the images of manifest.json
-	index  verify.Manifest // index.json, when there is no manifest.json
+	saved  []saved         // the images of manifest.json; empty when there is none
+	index  verify.Manifest // index.json; empty when there is none
 }
 
 // Stdin is the path that stands for the standard input.
@@ -78,36 +79,38 @@ func (a *Archive) read(ctx context.Context, in io.Reader) error {
 	if a.found, err = tr.scan(); err != nil {
 		return err
 	}
-	e, err := a.found.resolve(manifestFile)
-	if errors.Is(err, verify.ErrNotFound) {
-		return a.readIndex()
-	}
-	if err == nil {
-		a.saved, err = parseSaved(e)
-	}
+	listed, err := a.list(manifestFile, func(e *entry) (err error) {
+		a.saved, err = parseSaved(e.json)
+		return err
+	})
 	if err != nil {
-		return fmt.Errorf("%s: %w", manifestFile, err)
+		return err
 	}
-	return nil
+	indexed, err := a.list(ocispec.ImageIndexFile, func(e *entry) (err error) {
+		a.index, err = parseIndex(e.json)
+		return err
+	})
+	if err == nil && !listed && !indexed {
+		err = fmt.Errorf("no %s: not an image archive", manifestFile)
+	}
+	return err
 }
 
-// readIndex reads the list of images of an OCI layout.
-func (a *Archive) readIndex() error {
-	e, err := a.found.resolve(ocispec.ImageIndexFile)
-	if errors.Is(err, verify.ErrNotFound) {
-		return fmt.Errorf("no %s: not an image archive", manifestFile)
-	}
+// list reads a list of images, and reports whether there is one.
+func (a *Archive) list(name string, parse func(*entry) error) (bool, error) {
+	e, err := a.found.resolve(name)
 	switch {
-	case err != nil:
-	case e.json == nil:
+	case errors.Is(err, verify.ErrNotFound):
+		return false, nil
+	case err == nil && e.json == nil:
 		err = fmt.Errorf("not JSON, or %w", errLarge)
-	default:
-		a.index, err = parseIndex(e.json)
+	case err == nil:
+		err = parse(e)
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", ocispec.ImageIndexFile, err)
+		return false, fmt.Errorf("%s: %w", name, err)
 	}
-	return nil
+	return true, nil
 }
 
 // entry returns the file that holds the bytes of a digest. It is a

@@ -10,20 +10,20 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/layout"
+	ggcr "github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"diffgate/verify"
-	diskimage "diffgate/verify/layout"
+	"diffgate/verify/layout"
 	"diffgate/verify/verifytest"
 )
 
-func openDir(t testing.TB, path string) *diskimage.Dir {
+func openDir(t testing.TB, path string) *layout.Dir {
 	t.Helper()
-	d, err := diskimage.OpenDir(path, verify.Limits{})
+	d, err := layout.OpenDir(path, verify.Limits{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,11 +111,11 @@ func TestDirOfGoContainerRegistry(t *testing.T) {
 		t.Fatal(err)
 	}
 	path := t.TempDir()
-	l, err := layout.Write(path, empty.Index)
+	l, err := ggcr.Write(path, empty.Index)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := l.AppendIndex(index, layout.WithAnnotations(map[string]string{ocispec.AnnotationRefName: "many"})); err != nil {
+	if err := l.AppendIndex(index, ggcr.WithAnnotations(map[string]string{ocispec.AnnotationRefName: "many"})); err != nil {
 		t.Fatal(err)
 	}
 	img, err := random.Image(1000, 3)
@@ -132,7 +132,7 @@ func TestDirOfGoContainerRegistry(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := l.AppendImage(lie, layout.WithAnnotations(map[string]string{ocispec.AnnotationRefName: "lie"})); err != nil {
+	if err := l.AppendImage(lie, ggcr.WithAnnotations(map[string]string{ocispec.AnnotationRefName: "lie"})); err != nil {
 		t.Fatal(err)
 	}
 	d := openDir(t, path)
@@ -166,11 +166,11 @@ func TestDirWrongBlob(t *testing.T) {
 			if err == nil {
 				_, err = verify.Check(t.Context(), d, images[0].MediaType, images[0].Body)
 			}
-			var wrong *diskimage.WrongBlobError
+			var wrong *layout.WrongBlobError
 			if !errors.As(err, &wrong) {
 				t.Fatalf("error %v, want a WrongBlobError", err)
 			}
-			want := &diskimage.WrongBlobError{File: blobName(dgst), Digest: dgst, Actual: dgst.Algorithm().FromString("{}")}
+			want := &layout.WrongBlobError{File: blobName(dgst), Digest: dgst, Actual: dgst.Algorithm().FromString("{}")}
 			if diff := cmp.Diff(want, wrong); diff != "" {
 				t.Errorf("error (-want +got):\n%s", diff)
 			}
@@ -186,7 +186,7 @@ func TestDirLookAtWrongBlob(t *testing.T) {
 	path := ociDir(t, named{"v1", img})
 	writeFile(t, path, blobName(img.Layers[0].Digest()), verifytest.Gzip([]byte("other")))
 	_, err := openDir(t, path).Look(t.Context(), ocispec.Descriptor{Digest: img.Layers[0].Digest()})
-	var wrong *diskimage.WrongBlobError
+	var wrong *layout.WrongBlobError
 	if !errors.As(err, &wrong) {
 		t.Errorf("error %v, want a WrongBlobError", err)
 	}
@@ -237,7 +237,7 @@ func TestDirErrors(t *testing.T) {
 			t.Parallel()
 			path := ociDir(t, named{"v1", img})
 			test.change(t, path)
-			d, err := diskimage.OpenDir(path, verify.Limits{})
+			d, err := layout.OpenDir(path, verify.Limits{})
 			if err == nil {
 				defer d.Close()
 				_, err = d.Images("")
@@ -312,7 +312,7 @@ func FuzzIndex(f *testing.F) {
 	path := ociDir(f, named{"v1", img})
 	f.Fuzz(func(t *testing.T, index []byte) {
 		writeFile(t, path, "index.json", index)
-		d, err := diskimage.OpenDir(path, verify.Limits{})
+		d, err := layout.OpenDir(path, verify.Limits{})
 		if err != nil {
 			mustSay(t, err, path)
 			return

@@ -38,11 +38,8 @@ type saved struct {
 }
 
 // parseSaved reads a manifest.json, one image after another.
-func parseSaved(e *entry) ([]saved, error) {
-	if e.json == nil {
-		return nil, fmt.Errorf("not JSON, or %w", errLarge)
-	}
-	dec := json.NewDecoder(bytes.NewReader(e.json))
+func parseSaved(body []byte) ([]saved, error) {
+	dec := json.NewDecoder(bytes.NewReader(body))
 	if tok, err := dec.Token(); err != nil || tok != json.Delim('[') {
 		return nil, errors.New("not a list of images")
 	}
@@ -73,7 +70,8 @@ func parseSaved(e *entry) ([]saved, error) {
 // Images returns the images of the archive that have the tag ref, or the digest
 // ref of their config, the image ID; an empty ref means all. Tags are compared
 // as docker does: alpine is docker.io/library/alpine:latest. Of an archive with
-// no manifest.json it returns what [Dir.Images] does.
+// no manifest.json it returns what [Dir.Images] does; an image that index.json
+// alone has is returned besides, with " in index.json" behind its name.
 //
 // An archive holds no manifests that say what is in it. What is returned is a
 // Docker manifest, schema 2, with the digests and sizes of the files that there
@@ -92,25 +90,31 @@ func (a *Archive) Images(ref string) ([]Image, error) {
 	}
 	var images []Image
 	var tags []string
+	listed := map[digest.Digest]bool{}
 	for i, s := range a.saved {
-		name, ok := a.named(s, ref)
 		tags = append(tags, s.RepoTags...)
+		name, ok := a.named(s, ref)
 		if !ok {
 			continue
 		}
-		if name == "" {
-			name = fmt.Sprintf("%d of %d", i+1, len(a.saved))
-		}
 		img, err := a.image(s)
 		if err != nil {
+			if name == "" {
+				name = fmt.Sprintf("%d of %d", i+1, len(a.saved))
+			}
 			return nil, fmt.Errorf("%s: image %s: %w", a.name, quoted(name), err)
 		}
-		if img.Name = name; len(s.RepoTags) == 0 {
-			img.Name = img.config.String()
+		if img.Name = name; name == "" {
+			img.Name = img.manifest.Config.Digest.String()
 		}
 		images = append(images, img.Image)
+		listed[content(img.manifest.Config, img.manifest.Layers)] = true
 	}
-	if len(images) == 0 {
+	more, err := a.unlisted(ref, listed)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", a.name, err)
+	}
+	if images = append(images, more...); len(images) == 0 {
 		return nil, unknownName(a.name, ref, tags)
 	}
 	return images, nil
@@ -143,10 +147,10 @@ func normal(ref string) string {
 	return reference.TagNameOnly(named).String()
 }
 
-// A savedImage is an image with the digest of its config.
+// A savedImage is an image with its manifest.
 type savedImage struct {
 	Image
-	config digest.Digest
+	manifest ocispec.Manifest
 }
 
 // image makes the manifest that an image of manifest.json would have.
@@ -176,7 +180,7 @@ func (a *Archive) image(s saved) (savedImage, error) {
 		return savedImage{}, err
 	}
 	desc := ocispec.Descriptor{MediaType: dockerManifest, Digest: digest.FromBytes(body), Size: int64(len(body))}
-	return savedImage{Image{Descriptor: desc, MediaType: dockerManifest, Body: body}, config.fact.Digest}, nil
+	return savedImage{Image{Descriptor: desc, MediaType: dockerManifest, Body: body}, m}, nil
 }
 
 func missing(what string, err error) error {

@@ -90,7 +90,10 @@ type counter struct {
 	most int64
 }
 
-var errUnpacked = errors.New("the archive unpacks to more than limits.unpacked")
+var (
+	errUnpacked = errors.New("the archive unpacks to more than limits.unpacked")
+	errXZ       = errors.New("the archive is compressed with xz, which is not read: unpack it with xz -d")
+)
 
 // Read implements io.Reader.
 func (c *counter) Read(p []byte) (int, error) {
@@ -110,12 +113,15 @@ func openTar(ctx context.Context, in io.Reader, limits verify.Limits) (*tarReade
 		limits.Window = 128 << 20
 	}
 	t := &tarReader{limits: limits, free: func() {}, buf: bufio.NewReader(nil)}
-	br := bufio.NewReaderSize(ctxReader{ctx, in}, 64<<10)
+	src := &source{in: ctxReader{ctx, in}}
+	br := bufio.NewReaderSize(src, 64<<10)
 	content, err := t.decompress(br)
-	if err != nil {
-		return nil, archiveError(err)
-	}
 	t.plain = content == io.Reader(br)
+	if u := (unpacker{content, src}); err != nil {
+		return nil, archiveError(u.explain(err))
+	} else if !t.plain {
+		content = u
+	}
 	t.raw = &counter{in: ctxReader{ctx, content}, most: limits.Unpacked}
 	t.Reader = tar.NewReader(t.raw)
 	return t, nil
@@ -145,9 +151,46 @@ func (t *tarReader) decompress(in *bufio.Reader) (io.Reader, error) {
 	case bytes.HasPrefix(head, []byte("BZh")):
 		return bzip2.NewReader(in), nil
 	case bytes.HasPrefix(head, []byte{0xfd, '7', 'z', 'X', 'Z', 0}):
-		return nil, errors.New("the archive is compressed with xz, which is not read: unpack it with xz -d")
+		return nil, errXZ
 	}
 	return in, nil
+}
+
+// A source is the file or stream, and remembers what went wrong with it.
+type source struct {
+	in  io.Reader
+	err error
+}
+
+// Read implements io.Reader.
+func (s *source) Read(p []byte) (int, error) {
+	n, err := s.in.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		s.err = err
+	}
+	return n, err
+}
+
+// An unpacker tells damaged data from a source that could not be read.
+type unpacker struct {
+	in  io.Reader
+	src *source
+}
+
+// Read implements io.Reader.
+func (u unpacker) Read(p []byte) (int, error) {
+	n, err := u.in.Read(p)
+	return n, u.explain(err)
+}
+
+func (u unpacker) explain(err error) error {
+	switch {
+	case err == nil, errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, errXZ):
+		return err
+	case u.src.err != nil:
+		return u.src.err
+	}
+	return fmt.Errorf("the archive is damaged: it does not unpack: %w", err)
 }
 
 // archiveError says in plain words what is wrong with an archive.
@@ -157,8 +200,6 @@ func archiveError(err error) error {
 		return errors.New("the archive is cut")
 	case errors.Is(err, tar.ErrHeader):
 		return errors.New("not a tar archive, or a damaged one")
-	case errors.Is(err, gzip.ErrHeader), errors.Is(err, gzip.ErrChecksum):
-		return errors.New("the archive is damaged: bad gzip data")
 	}
 	return err
 }
