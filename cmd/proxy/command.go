@@ -21,7 +21,7 @@ their layers.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newServe(), newImage(), newVerify(), newLookup(), newRepair(), newConfig(), newHealthcheck(), newVersion())
+	root.AddCommand(newServe(), newImage(), newVerify(), newLookup(), newScan(), newRepair(), newConfig(), newHealthcheck(), newVersion())
 	return root
 }
 

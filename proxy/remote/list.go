@@ -3,6 +3,7 @@ package remote
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -49,8 +50,11 @@ func (c *Client) pullScope(ctx context.Context, repo string) context.Context {
 func (c *Client) list(ctx context.Context, path string, parse func(body []byte) ([]string, error)) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		next := path + "?n=" + pageSize
-		for range maxPages {
+		for i := range maxPages {
 			names, more, err := c.page(ctx, next, parse)
+			if said := (*errcode.ErrorResponse)(nil); i == 0 && errors.As(err, &said) && said.StatusCode == http.StatusBadRequest {
+				names, more, err = c.page(ctx, path, parse) // distribution refuses pages larger than its own
+			}
 			if err != nil {
 				yield("", fmt.Errorf("list %s: %w", path, err))
 				return
