@@ -17,7 +17,15 @@ func TestImports(t *testing.T) {
 			"diffgate/verify/index", "diffgate/proxy",
 		},
 		"diffgate/verify/index": {"diffgate/proxy"},
-		"diffgate/proxy":        {"diffgate/verify/index"},
+		"diffgate/verify/layout": {
+			"net/http", "go.uber.org/zap", "go.etcd.io/bbolt", "github.com/gorilla/mux",
+			"diffgate/verify/index", "diffgate/proxy",
+		},
+		"diffgate/verify/repair": {
+			"net/http", "go.uber.org/zap", "go.etcd.io/bbolt", "github.com/gorilla/mux",
+			"diffgate/verify/index", "diffgate/proxy",
+		},
+		"diffgate/proxy": {"diffgate/verify/index"},
 	} {
 		t.Run(pkg, func(t *testing.T) {
 			t.Parallel()

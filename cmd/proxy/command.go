@@ -21,7 +21,7 @@ their layers.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newServe(), newVerify(), newScan(), newConfig(), newHealthcheck(), newVersion())
+	root.AddCommand(newServe(), newImage(), newVerify(), newLookup(), newScan(), newRepair(), newConfig(), newHealthcheck(), newVersion())
 	return root
 }
 

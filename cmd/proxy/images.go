@@ -17,6 +17,7 @@ import (
 	"diffgate/proxy/api"
 	"diffgate/proxy/remote"
 	"diffgate/verify"
+	"diffgate/verify/layout"
 )
 
 // registryFlags say how to reach registries; several commands have them.
@@ -61,12 +62,11 @@ func (f *registryFlags) read(stdin io.Reader) error {
 
 // An image is a manifest, and where its blobs are.
 type image struct {
-	name      string // for people
-	repo      verify.Repository
-	remote    *remote.Repository // nil for images on disk
-	subject   api.Subject
-	body      []byte
-	reference string
+	name    string // for people
+	repo    verify.Repository
+	remote  *remote.Repository // nil for images on disk
+	subject api.Subject
+	body    []byte
 }
 
 // registries opens images by reference. It is for one goroutine.
@@ -132,7 +132,7 @@ func (r *registries) image(ctx context.Context, ref string) (image, error) {
 // for. Images are for linux wherever the command runs, as with docker.
 func thisPlatform() string { return "linux/" + runtime.GOARCH }
 
-// isIndex reports whether an image has others under it.
+// children returns the images of an image index; nil for an image.
 func (i image) children() []ocispec.Descriptor {
 	m, err := verify.ParseManifest(i.subject.MediaType, i.body)
 	if err != nil || m.Kind != verify.IndexKind {
@@ -208,9 +208,13 @@ func (i image) judge(ctx context.Context) (judged, verify.Report) {
 // wrongBytes tells a registry that holds wrong bytes, or a file that does, from
 // other errors.
 func wrongBytes(err error) (want digest.Digest, message string, ok bool) {
-	var wrong *remote.WrongBlobError
-	if errors.As(err, &wrong) {
-		return wrong.Want, wrong.Error(), true
+	var held *remote.WrongBlobError
+	var file *layout.WrongBlobError
+	switch {
+	case errors.As(err, &held):
+		return held.Want, held.Error(), true
+	case errors.As(err, &file):
+		return file.Digest, file.Error(), true
 	}
 	return "", "", false
 }

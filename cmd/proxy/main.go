@@ -12,16 +12,17 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-func main() { os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr)) }
+func main() { os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
 
 // run executes one command and returns the exit code: 0, or another after an
 // error of one line on stderr; 1 unless the command says otherwise.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	// The settings' parser and the embedded registry talk to logrus's global
 	// logger; what is worth hearing of it reaches our own.
 	logrus.SetOutput(io.Discard)
 	cmd := newCommand()
 	cmd.SetArgs(args)
+	cmd.SetIn(stdin)
 	cmd.SetOut(stdout)
 	cmd.SetErr(stderr)
 	err := cmd.ExecuteContext(ctx)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -21,6 +22,8 @@ type verifyFlags struct {
 	platform     string
 	allPlatforms bool
 	index        string
+	layouts      []string
+	archives     []string
 	noTrunc      bool
 	quiet        bool
 }
@@ -28,10 +31,11 @@ type verifyFlags struct {
 func newVerify() *cobra.Command {
 	f := verifyFlags{format: show.Table, platform: thisPlatform()}
 	cmd := &cobra.Command{
-		Use:   "verify REF...",
-		Short: "Judge images in any registry",
-		Long: `Verify reads the layers of images, in any registry, and says whether their
-configs tell the truth. It needs no proxy, and keeps nothing on disk.
+		Use:   "verify [REF...]",
+		Short: "Judge images in any registry or file",
+		Long: `Verify reads the layers of images, in any registry, OCI layout or docker archive,
+and says whether their configs tell the truth. It needs no proxy, and keeps
+nothing on disk.
 
 Of an image index it judges the image for --platform; with --all-platforms all
 that it names.
@@ -42,11 +46,20 @@ It exits 0 if all is right, 1 if an image is false, and 2 if something could not
 be decided.`,
 		Example: `  proxy verify debian:12
   proxy verify --all-platforms -o json registry.example.com/app:1.4
+  proxy verify --oci-layout out:1.4
+  docker save app:1.4 | proxy verify --docker-archive -
   proxy verify --index facts.db localhost:5000/app:1 localhost:5000/app:2`,
-		Args: cobra.MinimumNArgs(1),
+		Args: func(_ *cobra.Command, refs []string) error {
+			if len(refs)+len(f.layouts)+len(f.archives) == 0 {
+				return errors.New("name an image, or a file with --oci-layout or --docker-archive")
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
 	}
 	f.flags.add(cmd)
+	cmd.Flags().StringArrayVar(&f.layouts, "oci-layout", nil, "judge the images of this OCI layout: DIR, DIR:TAG or DIR@DIGEST")
+	cmd.Flags().StringArrayVar(&f.archives, "docker-archive", nil, "judge the images of this file, which docker save or the like wrote; - is standard input")
 	cmd.Flags().VarP(&f.format, "output", "o", "table, json or jsonl")
 	cmd.Flags().StringVar(&f.platform, "platform", f.platform, "the image of an image index to judge: os/arch[/variant]")
 	cmd.Flags().BoolVar(&f.allPlatforms, "all-platforms", false, "judge all images of an image index")
@@ -75,16 +88,21 @@ func (f *verifyFlags) run(cmd *cobra.Command, refs []string) (err error) {
 	if f.quiet {
 		out = io.Discard
 	}
+	m := startMeter(cmd.ErrOrStderr())
+	f.cfg.OnRead = m.add
+	defer m.end()
 	var all []judged
-	for _, ref := range refs {
-		j := f.judge(cmd.Context(), ref)
-		if f.format == show.JSONL {
-			if err := show.WriteLine(out, j); err != nil {
-				return err
-			}
-		}
+	judge := func(j judged) error {
 		all = append(all, j)
+		if f.format == show.JSONL {
+			return show.WriteLine(out, j)
+		}
+		return nil
 	}
+	if err := f.judgeAll(cmd.Context(), refs, cmd.InOrStdin(), judge); err != nil {
+		return err
+	}
+	m.end()
 	switch f.format {
 	case show.JSON:
 		err = show.WriteJSON(out, map[string][]judged{"images": all})
@@ -97,14 +115,57 @@ func (f *verifyFlags) run(cmd *cobra.Command, refs []string) (err error) {
 	return exitWith(all)
 }
 
-// judge judges the image that a reference names.
-func (f *verifyFlags) judge(ctx context.Context, ref string) judged {
-	i, err := f.image(ctx, ref)
+// judgeAll judges what the command names, in order, and tells each answer.
+func (f *verifyFlags) judgeAll(ctx context.Context, refs []string, stdin io.Reader, tell func(judged) error) error {
+	for _, ref := range refs {
+		i, err := f.image(ctx, ref)
+		if err := tell(f.judge(ctx, ref, i, err)); err != nil {
+			return err
+		}
+	}
+	for _, dir := range f.layouts {
+		images, open, err := layoutImages(dir)
+		err = errors.Join(f.judgeFile(ctx, dir, images, err, tell), closed(open))
+		if err != nil {
+			return err
+		}
+	}
+	for _, file := range f.archives {
+		images, err := archiveImages(ctx, file, stdin)
+		if err := f.judgeFile(ctx, file, images, err, tell); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// judgeFile judges the images of a file that may not have been read.
+func (f *verifyFlags) judgeFile(ctx context.Context, name string, images []image, err error, tell func(judged) error) error {
+	if err != nil {
+		return tell(undecided(name, err))
+	}
+	for _, i := range images {
+		if err := tell(f.judge(ctx, i.name, i, nil)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func closed(c io.Closer) error {
+	if c == nil {
+		return nil
+	}
+	return c.Close()
+}
+
+// judge judges an image that may not have been found.
+func (f *verifyFlags) judge(ctx context.Context, name string, i image, err error) judged {
 	if err == nil && !f.allPlatforms {
 		i, err = i.forPlatform(ctx, f.platform)
 	}
 	if err != nil {
-		return undecided(ref, err)
+		return undecided(name, err)
 	}
 	j, _ := i.judge(ctx)
 	return j
@@ -154,7 +215,7 @@ func exitWith(all []judged) error {
 func writeVerdicts(w io.Writer, s show.Style, all []judged) error {
 	rows := show.Rows{Header: []string{"IMAGE", "DIGEST", "PLATFORM", "LAYERS", "VERDICT"}}
 	for _, j := range all {
-		rows.Add(j.Image, s.Digest(j.Digest.String()), dash(j.Platform), dash(count(len(j.Layers))), verdictCell(j.Verdict, j.Error))
+		rows.Add(j.Image, dash(s.Digest(j.Digest.String())), dash(j.Platform), dash(count(len(j.Layers))), verdictCell(j.Verdict, j.Error))
 		for _, c := range j.Manifests {
 			rows.Add("  "+dash(c.Platform), s.Digest(c.Digest.String()), dash(c.Platform), "-", verdictCell(c.Verdict, ""))
 		}

@@ -194,7 +194,15 @@ func (c *Client) do(ctx context.Context, method, path string, header http.Header
 	for k, v := range header {
 		req.Header[k] = v
 	}
-	return c.auth.Do(req)
+	return c.send(req)
+}
+
+func (c *Client) send(req *http.Request) (*http.Response, error) {
+	res, err := c.auth.Do(req)
+	if errors.Is(err, auth.ErrBasicCredentialNotFound) {
+		err = fmt.Errorf("%w: the registry wants credentials; log in with docker login %s", verify.ErrForbidden, c.cfg.Host)
+	}
+	return res, err
 }
 
 // maxError bounds what is read of an error's body.

@@ -191,8 +191,10 @@ func (r *Repository) Look(ctx context.Context, desc ocispec.Descriptor) (verify.
 	defer b.Close()
 	sum := sha256.New()
 	l, err := verify.TakeLook(io.TeeReader(b, sum), r.c.cfg.Limits)
-	if err == nil {
-		err = b.check(digest.NewDigest(digest.SHA256, sum))
+	if err == nil || errors.Is(err, verify.ErrUnknown) { // all was read
+		if wrong := b.check(digest.NewDigest(digest.SHA256, sum)); wrong != nil {
+			err = wrong
+		}
 	}
 	return l, err
 }

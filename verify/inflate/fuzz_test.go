@@ -2,7 +2,6 @@ package inflate
 
 import (
 	"compress/flate"
-	"io"
 	"math/rand/v2"
 	"testing"
 
@@ -12,7 +11,8 @@ import (
 
 // FuzzStream holds any bytes against compress/flate and klauspost: the same are
 // streams, they decode to the same, and end at the same byte; in whatever pieces
-// they come.
+// they come. Only where klauspost takes what compress/flate and zlib call corrupt,
+// an invalid distance code (370ce64c5da2f778), it is not followed.
 func FuzzStream(f *testing.F) {
 	for seed := range uint64(20) {
 		f.Add(randomStream(rand.New(rand.NewPCG(seed, 9)), 200), uint16(seed))
@@ -24,8 +24,14 @@ func FuzzStream(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte, size uint16) {
 		got := ours(data, 1+int(size))
-		for name, open := range map[string]func(io.Reader) io.ReadCloser{"compress/flate": flate.NewReader, "klauspost": kflate.NewReader} {
-			want := theirs(data, open)
+		want, lax := theirs(data, flate.NewReader), theirs(data, kflate.NewReader)
+		if want.Fails != "" && lax.Fails == "" {
+			if got.Fails == "" && !fallback {
+				t.Fatalf("compress/flate says %q, we take it", want.Fails)
+			}
+			return
+		}
+		for name, want := range map[string]result{"compress/flate": want, "klauspost": lax} {
 			if (want.Fails == "") != (got.Fails == "") {
 				t.Fatalf("%s says %q, we %q", name, want.Fails, got.Fails)
 			}

@@ -52,7 +52,7 @@ type Style struct {
 // where neither NO_COLOR (no-color.org) nor TERM=dumb is set.
 func StyleFor(w io.Writer, noTrunc bool) Style {
 	f, ok := w.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
+	if !ok || !IsTerminal(w) {
 		return Style{}
 	}
 	s := Style{Short: !noTrunc, Color: os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}
@@ -60,6 +60,12 @@ func StyleFor(w io.Writer, noTrunc bool) Style {
 		s.Width = width
 	}
 	return s
+}
+
+// IsTerminal reports whether what is written to w is seen by somebody at once.
+func IsTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 // shortDigits is what docker cuts digests to.

@@ -1,0 +1,403 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"diffgate/cmd/proxy/embedded"
+	"diffgate/proxy"
+	"diffgate/proxy/api"
+	"diffgate/verify"
+	"diffgate/verify/index"
+	"diffgate/verify/verifytest"
+)
+
+// A testRegistry is a registry with no proxy in front. It counts how many blobs
+// are downloaded, and asks for a password if it has one.
+type testRegistry struct {
+	t        *testing.T
+	host     string
+	blobs    chan string // downloads, as "NAME DIGEST"
+	password string
+}
+
+func newTestRegistry(t *testing.T) *testRegistry {
+	t.Helper()
+	r, err := embedded.Open(t.TempDir(), zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := &testRegistry{t: t, blobs: make(chan string, 10_000)}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if _, password, _ := req.BasicAuth(); password != out.password {
+			w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
+			http.Error(w, `{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}`, http.StatusUnauthorized)
+			return
+		}
+		if name, dgst, ok := strings.Cut(req.URL.Path, "/blobs/sha256:"); ok && req.Method == http.MethodGet {
+			out.blobs <- name + " " + dgst
+		}
+		r.Handler().ServeHTTP(w, req)
+	}))
+	t.Cleanup(func() {
+		server.Close()
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	out.host = strings.TrimPrefix(server.URL, "http://")
+	return out
+}
+
+// downloads returns the number of blobs that were downloaded since it was last
+// asked.
+func (r *testRegistry) downloads() int {
+	n := 0
+	for len(r.blobs) > 0 {
+		<-r.blobs
+		n++
+	}
+	return n
+}
+
+func (r *testRegistry) send(method, url, contentType string, body []byte) *http.Response {
+	r.t.Helper()
+	req, err := http.NewRequest(method, url, bytes.NewReader(body))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", contentType)
+	req.SetBasicAuth("me", r.password)
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode/100 != 2 {
+		r.t.Fatalf("%s %s: %s", method, url, res.Status)
+	}
+	return res
+}
+
+func (r *testRegistry) pushBlob(repo string, blob []byte) {
+	r.t.Helper()
+	res := r.send(http.MethodPost, "http://"+r.host+"/v2/"+repo+"/blobs/uploads/", "", nil)
+	u, err := url.Parse(res.Header.Get("Location"))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	q := u.Query()
+	q.Set("digest", digest.FromBytes(blob).String())
+	u.RawQuery = q.Encode()
+	r.send(http.MethodPut, u.String(), "application/octet-stream", blob)
+}
+
+// push pushes an image, true or false, and returns its reference.
+func (r *testRegistry) push(repo, tag string, img verifytest.Image) string {
+	r.t.Helper()
+	for _, blob := range img.Blobs() {
+		r.pushBlob(repo, blob)
+	}
+	mediaType, body := img.Manifest()
+	return r.pushManifest(repo, tag, mediaType, body)
+}
+
+func (r *testRegistry) pushManifest(repo, tag, mediaType string, body []byte) string {
+	r.t.Helper()
+	r.send(http.MethodPut, "http://"+r.host+"/v2/"+repo+"/manifests/"+tag, mediaType, body)
+	return r.host + "/" + repo + ":" + tag
+}
+
+// pushIndex pushes an image index of images for platforms.
+func (r *testRegistry) pushIndex(repo, tag string, images map[string]verifytest.Image) string {
+	r.t.Helper()
+	index := ocispec.Index{MediaType: ocispec.MediaTypeImageIndex}
+	index.SchemaVersion = 2
+	for _, platform := range []string{"linux/amd64", "linux/arm64", "linux/s390x"} {
+		img, ok := images[platform]
+		if !ok {
+			continue
+		}
+		r.push(repo, strings.ReplaceAll(platform, "/", "-"), img)
+		mediaType, body := img.Manifest()
+		os, arch, _ := strings.Cut(platform, "/")
+		index.Manifests = append(index.Manifests, ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(body),
+			Size: int64(len(body)), Platform: &ocispec.Platform{OS: os, Architecture: arch}})
+	}
+	body, err := json.Marshal(index)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return r.pushManifest(repo, tag, index.MediaType, body)
+}
+
+// front starts a Diffgate in front of the registry and returns its host.
+func (r *testRegistry) front() string {
+	r.t.Helper()
+	store := index.NewMemory()
+	upstream, err := url.Parse("http://" + r.host)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	p, err := proxy.New(proxy.Config{Upstream: upstream, Index: store, Mode: proxy.Enforce, Log: zap.NewNop(), Metrics: proxy.NewMetrics(prometheus.NewRegistry())})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	server := httptest.NewServer(p)
+	r.t.Cleanup(func() {
+		server.Close()
+		p.Close()
+		store.Close()
+	})
+	return strings.TrimPrefix(server.URL, "http://")
+}
+
+// proxyRun runs the program, with standard input.
+func proxyRun(t *testing.T, stdin string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code = run(t.Context(), args, strings.NewReader(stdin), &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+// Every known lie is exit code 1, and the sentence of the gate is printed; the
+// truth is 0 in all its encodings.
+func TestVerifyLies(t *testing.T) {
+	t.Parallel()
+	r := newTestRegistry(t)
+	honest := map[string]verifytest.Image{
+		"gzip":  verifytest.Honest(3),
+		"zstd":  verifytest.NewImage(verifytest.ZstdLayer(verifytest.Tar("a", "b"))),
+		"plain": verifytest.NewImage(verifytest.TarLayer(verifytest.Tar("a", "b"))),
+	}
+	for name, img := range honest {
+		if code, stdout, stderr := proxyRun(t, "", "verify", r.push("honest/"+name, "1", img)); code != 0 || stderr != "" {
+			t.Errorf("%s: exit code %d, %s%s", name, code, stdout, stderr)
+		}
+	}
+	for _, lie := range verifytest.Lies() {
+		ref := r.push("lies/"+strings.ToLower(lie.Name), "1", lie.Image)
+		code, stdout, stderr := proxyRun(t, "", "verify", "-o", "json", ref)
+		var said struct{ Images []judged }
+		if err := json.Unmarshal([]byte(stdout), &said); err != nil {
+			t.Fatal(err)
+		}
+		if code != exitMismatch || stderr != "" || len(said.Images) != 1 || len(said.Images[0].Findings) == 0 {
+			t.Errorf("%s: exit code %d, %s%s", lie.Is, code, stdout, stderr)
+			continue
+		}
+		if f := said.Images[0].Findings[0]; f.Reason != lie.Reason || f.Cause != lie.Cause || said.Images[0].Message == "" {
+			t.Errorf("%s: reason %s, cause %s", lie.Is, f.Reason, f.Cause)
+		}
+	}
+}
+
+// What keeps verify from an answer is exit code 2 and a line that says what.
+func TestVerifyUndecided(t *testing.T) {
+	t.Parallel()
+	r := newTestRegistry(t)
+	only := r.pushIndex("multi", "1", map[string]verifytest.Image{"linux/s390x": verifytest.Honest(1)})
+	for _, tt := range []struct {
+		is   string
+		args []string
+		want string
+	}{
+		{"a tag that is not there", []string{r.host + "/nothing:1"}, "not found"},
+		{"not a reference", []string{"UPPER"}, "not an image reference"},
+		{"a host that nobody listens on", []string{"127.0.0.1:1/app:1"}, "reach registry 127.0.0.1:1"},
+		{"a platform that the image index lacks", []string{"--platform", "linux/amd64", only}, "for linux/amd64, but for linux/s390x"},
+		{"no image at all", nil, "name an image"},
+		{"a flag that is none", []string{"--colour", "x"}, "unknown flag"},
+		{"a user without a password", []string{"-u", "me", "x"}, "--username needs --password-stdin"},
+	} {
+		code, stdout, stderr := proxyRun(t, "", append([]string{"verify"}, tt.args...)...)
+		if code != exitUndecided || !strings.Contains(stdout+stderr, tt.want) {
+			t.Errorf("%s: exit code %d, %s%s", tt.is, code, stdout, stderr)
+		}
+	}
+}
+
+// Of an image index one platform is judged, or all.
+func TestVerifyPlatforms(t *testing.T) {
+	t.Parallel()
+	r := newTestRegistry(t)
+	ref := r.pushIndex("multi", "1", map[string]verifytest.Image{
+		"linux/amd64": verifytest.Honest(2), "linux/arm64": verifytest.Swapped(verifytest.Honest(2)), "linux/s390x": verifytest.Honest(1)})
+	for _, tt := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{[]string{"--platform", "linux/amd64"}, 0, "match"},
+		{[]string{"--platform", "linux/arm64"}, 1, "MISMATCH"},
+		{[]string{"--all-platforms"}, 1, "linux/s390x"},
+	} {
+		code, stdout, _ := proxyRun(t, "", append([]string{"verify", ref}, tt.args...)...)
+		if code != tt.code || !strings.Contains(stdout, tt.want) {
+			t.Errorf("%s: exit code %d, %s", tt.args, code, stdout)
+		}
+	}
+}
+
+// With --index the second run reads no layer; a layer that is gone is noticed all
+// the same.
+func TestVerifyWithIndex(t *testing.T) {
+	t.Parallel()
+	r := newTestRegistry(t)
+	ref := r.push("app", "1", verifytest.Honest(3))
+	file := filepath.Join(t.TempDir(), "facts.db")
+	for i, want := range []int{4, 1} { // three layers and the config, then the config
+		if code, stdout, stderr := proxyRun(t, "", "verify", "--index", file, ref); code != 0 {
+			t.Fatalf("exit code %d, %s%s", code, stdout, stderr)
+		}
+		if got := r.downloads(); got != want {
+			t.Errorf("run %d downloads %d blobs, want %d", i+1, got, want)
+		}
+	}
+}
+
+// Passwords come from standard input or from docker's configuration file.
+func TestCredentials(t *testing.T) {
+	r := newTestRegistry(t)
+	r.password = "s3cret"
+	ref := r.push("app", "1", verifytest.Honest(1))
+	config := t.TempDir()
+	t.Setenv("DOCKER_CONFIG", config)
+	if code, stdout, _ := proxyRun(t, "", "verify", ref); code != exitUndecided || !strings.Contains(stdout, "not allowed to read") {
+		t.Errorf("without: exit code %d, %s", code, stdout)
+	}
+	if code, stdout, stderr := proxyRun(t, "s3cret\n", "verify", "-u", "me", "--password-stdin", ref); code != 0 {
+		t.Errorf("from standard input: exit code %d, %s%s", code, stdout, stderr)
+	}
+	auths := fmt.Sprintf(`{"auths":{%q:{"auth":"bWU6czNjcmV0"}}}`, r.host)
+	if err := os.WriteFile(filepath.Join(config, "config.json"), []byte(auths), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, stdout, stderr := proxyRun(t, "", "verify", ref); code != 0 {
+		t.Errorf("from docker: exit code %d, %s%s", code, stdout, stderr)
+	}
+}
+
+// The table of an image, from its layers and from the DiffID index of a proxy in
+// front of the registry, is the same.
+func TestImage(t *testing.T) {
+	t.Parallel()
+	r := newTestRegistry(t)
+	r.push("app", "lie", verifytest.Swapped(verifytest.Honest(2)))
+	front := r.front()
+	asked, err := http.Get("http://" + front + "/v2/app/_diffids/manifests/lie?fetch=true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked.Body.Close()
+	for _, tt := range []struct{ from, host string }{
+		{"layers", r.host},
+		{"index", front},
+		{"layers", r.front()}, // which knows nothing yet
+	} {
+		code, stdout, stderr := proxyRun(t, "", "image", "-o", "json", tt.host+"/app:lie")
+		var said struct{ Images []shownImage }
+		if err := json.Unmarshal([]byte(stdout), &said); err != nil {
+			t.Fatalf("%v: %s", err, stderr)
+		}
+		s := said.Images[0]
+		if code != exitMismatch || s.Source != tt.from || len(s.Layers) != 2 || s.Layers[0].Status != verify.StatusMismatch {
+			t.Errorf("%s: exit code %d, %s", tt.from, code, stdout)
+		}
+	}
+}
+
+// lookup finds by digest, by its first digits, by diff_id, and says what is
+// unknown.
+func TestLookup(t *testing.T) {
+	t.Parallel()
+	r := newTestRegistry(t)
+	img := verifytest.Honest(1)
+	blob, id := img.Layers[0].Blob, img.DiffIDs[0]
+	dgst := digest.FromBytes(blob)
+	front := &testRegistry{t: t, host: r.front()}
+	front.push("app", "1", img)
+	nobody := digest.FromString("nobody").String()
+	for _, tt := range []struct {
+		is    string
+		stdin string
+		args  []string
+		code  int
+		out   string
+	}{
+		{"a whole digest", "", []string{dgst.String()}, 0, id},
+		{"without its algorithm", "", []string{dgst.Encoded()}, 0, id},
+		{"as docker cuts it", "", []string{dgst.Encoded()[:12]}, 0, id},
+		{"from standard input", dgst.String() + "\n\n" + dgst.Encoded()[:20] + "\n", nil, 0, id + "\n" + id},
+		{"from standard input among others", dgst.String(), []string{"-"}, 0, id},
+		{"a diff_id in reverse", "", []string{"--reverse", id}, 0, dgst.String()},
+		{"one that is unknown", "", []string{dgst.String(), nobody}, 1, id},
+		{"a diff_id that is unknown", "", []string{"--reverse", nobody}, 1, ""},
+		{"digits that are unknown", "", []string{"0123456789ab"}, 1, ""},
+		{"too few digits", "", []string{"abc"}, 2, ""},
+		{"the first digits of a diff_id", "", []string{"--reverse", id[7:20]}, 2, ""},
+	} {
+		code, stdout, stderr := proxyRun(t, tt.stdin, append([]string{"lookup", "-q", "--url", "http://" + front.host}, tt.args...)...)
+		if code != tt.code || strings.TrimSpace(stdout) != tt.out {
+			t.Errorf("%s: exit code %d, %s%s", tt.is, code, stdout, stderr)
+		}
+	}
+	if code, _, stderr := proxyRun(t, "", "lookup", "--url", r.host, nobody); code != exitUndecided || !strings.Contains(stderr, "no Diffgate stands in front") {
+		t.Errorf("a registry alone: exit code %d, %s", code, stderr)
+	}
+	_, stdout, _ := proxyRun(t, "", "lookup", "--url", front.host, "-o", "json", dgst.String())
+	var page api.Page
+	if err := json.Unmarshal([]byte(stdout), &page); err != nil || len(page.DiffIDs) != 1 {
+		t.Fatalf("%v: %s", err, stdout)
+	}
+	if diff := cmp.Diff(dgst, page.DiffIDs[0].Digest); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// A repaired image is right, under a new tag; the old one stays as it is.
+func TestRepair(t *testing.T) {
+	t.Parallel()
+	r := newTestRegistry(t)
+	lie := r.push("app", "lie", verifytest.Swapped(verifytest.Honest(2)))
+	honest := r.push("app", "honest", verifytest.Honest(2))
+	cut := r.push("app", "cut", verifytest.CutLayer(verifytest.Honest(2)))
+	mended := r.host + "/app:mended"
+	for _, tt := range []struct {
+		is   string
+		args []string
+		code int
+		want string
+	}{
+		{"shows what it would do", []string{"repair", lie}, 1, "config rootfs.diff_ids[0]"},
+		{"which changes nothing", []string{"verify", mended}, 2, "not found"},
+		{"never takes a tag that there is", []string{"repair", "--push", "honest", lie}, 2, "tag honest exists already"},
+		{"pushes under a new tag", []string{"repair", "--push", "mended", lie}, 0, "pushed " + mended},
+		{"the new tag is right", []string{"verify", mended}, 0, "match"},
+		{"the old tag is as it was", []string{"verify", lie}, 1, "MISMATCH"},
+		{"in place when told", []string{"repair", "--push", "lie", "--in-place", lie}, 0, "pushed " + lie},
+		{"then it is right", []string{"verify", lie}, 0, "match"},
+		{"leaves alone what is right", []string{"repair", honest}, 0, "nothing to repair"},
+		{"does not mend layers", []string{"repair", cut}, 2, "not repaired: layer"},
+		{"wants a tag", []string{"repair", "--push", "a/b", lie}, 2, "is not a tag"},
+	} {
+		code, stdout, stderr := proxyRun(t, "", tt.args...)
+		if code != tt.code || !strings.Contains(stdout+stderr, tt.want) {
+			t.Errorf("%s: exit code %d, %s%s", tt.is, code, stdout, stderr)
+		}
+	}
+}
