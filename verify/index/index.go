@@ -81,6 +81,9 @@ import (
 // ErrClosed is returned by every method of a Store that has been closed.
 var ErrClosed = errors.New("DiffID index is closed")
 
+// ErrReadOnly is returned by the writes of a Store that is only read.
+var ErrReadOnly = errors.New("DiffID index is opened for reading only")
+
 // A Store keeps facts, links and judgements. It is safe for concurrent use.
 // Besides the errors named with each method, every method returns ctx.Err()
 // when ctx ends first, [ErrClosed] after Close, and other errors when the medium
