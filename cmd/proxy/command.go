@@ -22,6 +22,7 @@ their layers.`,
 		SilenceErrors: true,
 	}
 	root.AddCommand(newServe(), newConfig(), newHealthcheck(), newVersion())
+	root.AddCommand(newIndex(), newMan())
 	return root
 }
 
@@ -41,7 +42,7 @@ func load(args []string) (settings.Settings, settings.Origin, error) {
 
 func newConfig() *cobra.Command {
 	cmd := &cobra.Command{Use: "config", Short: "Look at settings"}
-	cmd.AddCommand(&cobra.Command{
+	cmd.AddCommand(newConfigPrint(), &cobra.Command{
 		Use:   "check [CONFIG]",
 		Short: "Check a settings file without serving",
 		Long:  "Check reads the settings as serve does and says what is wrong with them.\n\n" + configHelp,
