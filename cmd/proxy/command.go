@@ -41,7 +41,8 @@ func load(args []string) (settings.Settings, settings.Origin, error) {
 }
 
 func newConfig() *cobra.Command {
-	cmd := &cobra.Command{Use: "config", Short: "Look at settings"}
+	cmd := &cobra.Command{Use: "config", Short: "Look at settings", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
 	cmd.AddCommand(newConfigPrint(), &cobra.Command{
 		Use:   "check [CONFIG]",
 		Short: "Check a settings file without serving",

@@ -40,7 +40,7 @@ compaction leaves; FOREIGN are records of another version. Both are harmless.`,
 				return err
 			}
 			if tally.Damaged > 0 {
-				return fmt.Errorf("%s is damaged in %d places, named above", path, tally.Damaged)
+				return fmt.Errorf("%s is damaged: %d reports, see above", path, tally.Damaged)
 			}
 			return nil
 		},

@@ -66,33 +66,39 @@ before stays added. To import an export again is no error.`,
 			if err := out.check(); err != nil {
 				return err
 			}
-			path, _, err := at.find()
-			if err != nil {
-				return err
-			}
-			in, name := cmd.InOrStdin(), "standard input"
+			in, name := io.NopCloser(cmd.InOrStdin()), "standard input"
 			if len(args) > 0 && args[0] != "-" {
 				file, err := os.Open(args[0])
 				if err != nil {
 					return err
 				}
-				defer file.Close()
 				in, name = file, args[0]
 			}
-			s, err := index.OpenBolt(index.BoltConfig{Path: path, LockTimeout: indexWait, OnDamage: tellDamage(cmd)})
-			if err != nil {
-				return indexAdvice(path, "", err)
-			}
-			tally, err := putExport(cmd.Context(), s, in, func(err error) { fmt.Fprintf(cmd.ErrOrStderr(), "proxy: refused: %v\n", err) })
-			if err != nil {
-				err = fmt.Errorf("%s: %w", name, err)
-			}
-			// What was added is told whatever ended it.
-			return cmp.Or(err, s.Close(), out.figures(cmd.OutOrStdout(), importTally(tally)), refusedError(tally.Refused))
+			defer in.Close()
+			return importExport(cmd, at, &out, in, name)
 		},
 	}
 	out.add(cmd, formatTable, formatJSON)
 	return cmd
+}
+
+// importExport adds the facts that are read from in, which has a name for
+// messages, and prints what became of them.
+func importExport(cmd *cobra.Command, at *indexPlace, out *indexOutput, in io.Reader, name string) error {
+	path, _, err := at.find()
+	if err != nil {
+		return err
+	}
+	s, err := index.OpenBolt(index.BoltConfig{Path: path, LockTimeout: indexWait, OnDamage: tellDamage(cmd)})
+	if err != nil {
+		return indexAdvice(path, "", err)
+	}
+	tally, err := putExport(cmd.Context(), s, in, func(err error) { fmt.Fprintf(cmd.ErrOrStderr(), "proxy: refused: %v\n", err) })
+	if err != nil {
+		err = fmt.Errorf("%s: %w", name, err)
+	}
+	// What was added is told whatever ended it.
+	return cmp.Or(err, s.Close(), out.figures(cmd.OutOrStdout(), importTally(tally)), refusedError(name, tally.Refused))
 }
 
 // An importTally is an index.Tally as it is printed.
@@ -102,11 +108,11 @@ type importTally struct {
 	Refused int64 `json:"refused"`
 }
 
-func refusedError(n int64) error {
+func refusedError(name string, n int64) error {
 	if n == 0 {
 		return nil
 	}
-	return fmt.Errorf("%d facts were refused; see above", n)
+	return fmt.Errorf("%s: facts refused: %d, see above", name, n)
 }
 
 // putExport puts the facts of an export as far as it can be read.

@@ -175,11 +175,13 @@ func (t *tableRecords) write(r api.Record) error {
 
 // digest returns a digest as a cell, short as docker's if it is for people.
 func (t *tableRecords) digest(d digest.Digest) string {
-	const digits = 12
-	if hex := d.Encoded(); t.short && len(hex) > digits {
-		return hex[:digits]
+	if d == "" {
+		return "-"
 	}
-	return cmp.Or(d.String(), "-")
+	if t.short { // facts are of SHA-256 alone
+		return d.Encoded()[:12]
+	}
+	return d.String()
 }
 
 func (t *tableRecords) close([]string) error {

@@ -57,7 +57,8 @@
 // one. PutAll makes them before the facts: when it is interrupted, or a fact is
 // refused, some lead nowhere. A twin is checked against the judgement that it
 // leads to as well, which may have been replaced. Nothing but wrong blobs is
-// deleted, so no other bucket shrinks; Compact leaves out damaged records.
+// deleted, so no other bucket shrinks; Check finds damaged records, and Compact
+// leaves them out.
 //
 // A file with a later format is refused, not touched. The last four buckets
 // are made when they are needed: earlier versions, which made files without
