@@ -21,7 +21,8 @@ their layers.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newServe(), newImage(), newVerify(), newLookup(), newScan(), newRepair(), newConfig(), newHealthcheck(), newVersion())
+	root.AddCommand(newServe(), newImage(), newVerify(), newLookup(), newScan(), newRepair(), newIndex())
+	root.AddCommand(newConfig(), newHealthcheck(), newVersion(), newMan())
 	return root
 }
 
@@ -40,8 +41,9 @@ func load(args []string) (settings.Settings, settings.Origin, error) {
 }
 
 func newConfig() *cobra.Command {
-	cmd := &cobra.Command{Use: "config", Short: "Look at settings"}
-	cmd.AddCommand(&cobra.Command{
+	cmd := &cobra.Command{Use: "config", Short: "Look at settings", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	cmd.AddCommand(newConfigPrint(), &cobra.Command{
 		Use:   "check [CONFIG]",
 		Short: "Check a settings file without serving",
 		Long:  "Check reads the settings as serve does and says what is wrong with them.\n\n" + configHelp,

@@ -40,6 +40,13 @@ type BoltConfig struct {
 	// calls and of the writer: it must be quick and not call the store. Nil
 	// means to tell nobody.
 	OnDamage func(Damage)
+
+	// ReadOnly has the store change nothing on the medium: no file is made,
+	// written or moved aside. A file that is missing or damaged is an error, one
+	// that wraps [fs.ErrNotExist] or [ErrDamaged], and so is every write, which
+	// returns [ErrReadOnly]. Several processes may read a file at a time, but none
+	// while another may write to it.
+	ReadOnly bool
 }
 
 // A Damage is something that the DiffID index lost. All of it can be learned
@@ -75,8 +82,9 @@ type Bolt struct {
 
 // OpenBolt opens or makes the file of a DiffID index. A damaged file is moved
 // aside to <path>.corrupt-<time>, and OpenBolt starts afresh. It returns an
-// error when another process holds the file, when the file belongs to another
-// program or to a later version, and when the system denies access.
+// error when another process holds the file, an [*InUseError], when the file
+// belongs to another program or to a later version, and when the system denies
+// access.
 func OpenBolt(cfg BoltConfig) (*Bolt, error) {
 	switch {
 	case cfg.Path == "":
@@ -91,6 +99,15 @@ func OpenBolt(cfg BoltConfig) (*Bolt, error) {
 		ended:  make(chan struct{}),
 	}
 	b.close = sync.OnceValue(b.shutDown)
+	if cfg.ReadOnly {
+		close(b.ended) // there is no writer
+		file, err := readFile(cfg.Path, cfg.LockTimeout)
+		if err != nil {
+			return nil, err
+		}
+		b.file = file
+		return b, nil
+	}
 	file, damage, err := openFile(cfg.Path, cfg.LockTimeout)
 	b.report(damage)
 	if err != nil {
@@ -170,7 +187,7 @@ func on[T any](ctx context.Context, b *Bolt, fn func(*boltFile) (T, error)) (v T
 		}
 		v, err = run(ctx, file, fn)
 		switch {
-		case errors.Is(err, errDamaged), errors.Is(err, berrors.ErrInvalidMapping):
+		case errors.Is(err, ErrDamaged), errors.Is(err, berrors.ErrInvalidMapping):
 			b.replace(file, err)
 		case errors.Is(err, errBroken), errors.Is(err, berrors.ErrDatabaseNotOpen):
 			// Another call has replaced the file.
@@ -203,10 +220,15 @@ func (b *Bolt) replace(file *boltFile, cause error) {
 
 // succeed does the work of replace.
 func (b *Bolt) succeed(file *boltFile, cause error) (next *boltFile, damage []Damage, err error) {
+	if b.cfg.ReadOnly { // there is none; file is not nil, as without one nothing is tried
+		close(file.broken)
+		_ = file.close(abandonAfter)
+		return nil, nil, fmt.Errorf("read DiffID index %s: %w", b.cfg.Path, cause)
+	}
 	if file != nil {
 		close(file.broken)
 		d := Damage{Path: b.cfg.Path, Err: cause}
-		if errors.Is(cause, errDamaged) && isAt(file.info, b.cfg.Path) {
+		if errors.Is(cause, ErrDamaged) && isAt(file.info, b.cfg.Path) {
 			// While the lock is held, so that no other process moves it too.
 			d.Moved, err = moveAside(b.cfg.Path)
 		}

@@ -12,10 +12,11 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-var (
-	errDamaged = errors.New("damaged file")
-	errBroken  = errors.New("given up by another call")
-)
+// ErrDamaged is returned for a file that cannot be read as what it was, by those
+// who leave it as it is: [Compact], and [OpenBolt] when it only reads.
+var ErrDamaged = errors.New("damaged file")
+
+var errBroken = errors.New("given up by another call")
 
 // A boltFile is an open and locked bbolt file.
 type boltFile struct {
@@ -24,6 +25,8 @@ type boltFile struct {
 	db     *bbolt.DB     // owns raw; nil until loaded
 	broken chan struct{} // closed when the file has been given up
 	tx     int           // the last transaction; -1 if unknown; used by the writer
+
+	readOnly bool
 
 	work  chan func()   // to a goroutine that waits for work
 	idle  atomic.Int32  // goroutines that wait for work
@@ -97,13 +100,13 @@ func run[T any](ctx context.Context, f *boltFile, fn func(*boltFile) (T, error))
 }
 
 // guard runs fn and turns a panic, or a fault in the mapped file, into
-// errDamaged. Without SetPanicOnFault, which is a property of a goroutine, the
+// ErrDamaged. Without SetPanicOnFault, which is a property of a goroutine, the
 // fault would end the process.
 func guard(fn func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("%w: %v", errDamaged, p)
+			err = fmt.Errorf("%w: %v", ErrDamaged, p)
 		}
 	}()
 	return fn()

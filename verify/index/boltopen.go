@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 )
 
 // fileFormat is the format that this version reads and writes.
@@ -20,6 +21,27 @@ const fileFormat = 1
 // probeKeys is how many keys at either end of a bucket are read to find out
 // whether bbolt can read the file at all.
 const probeKeys = 1000
+
+// An InUseError says that another process holds the file of a DiffID index. It
+// is what [OpenBolt], [Compact] and [Check] return, wrapped, when they have waited
+// for as long as they were told to.
+type InUseError struct {
+	Path    string
+	Process int // that holds it; 0 if the system does not tell
+}
+
+// Error names the file and its holder, and says what to do.
+func (e *InUseError) Error() string {
+	return fmt.Sprintf("%s is in use by %s (stop it, or set index.bolt.path)", e.Path, e.Holder())
+}
+
+// Holder names the process that holds the file, as far as it is known.
+func (e *InUseError) Holder() string {
+	if e.Process == 0 {
+		return "another process"
+	}
+	return "process " + strconv.Itoa(e.Process)
+}
 
 // errMoved says that what has been opened is not at the path any more.
 var errMoved = errors.New("replaced while it was opened")
@@ -32,7 +54,7 @@ func openFile(path string, timeout time.Duration) (f *boltFile, damage []Damage,
 	}
 	var cause error
 	for range 2 * attempts { // each finds, makes or moves a file
-		f, err = lockFile(path, timeout)
+		f, err = lockFile(path, timeout, false)
 		cause = err
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
@@ -52,7 +74,7 @@ func openFile(path string, timeout time.Duration) (f *boltFile, damage []Damage,
 		// The lock is held until the file has been moved or replaced, so that
 		// of two processes that find it damaged only one does so.
 		switch {
-		case errors.Is(err, errDamaged):
+		case errors.Is(err, ErrDamaged):
 			d := Damage{Path: path, Err: err}
 			d.Moved, err = moveAside(path)
 			damage = append(damage, d)
@@ -67,14 +89,40 @@ func openFile(path string, timeout time.Duration) (f *boltFile, damage []Damage,
 	return nil, damage, fmt.Errorf("open DiffID index %s: given up: %w", path, cause)
 }
 
-// lockFile opens the file at path and locks it. bbolt would lock it and map it
-// in one go; the pages must be looked at in between.
-func lockFile(path string, timeout time.Duration) (*boltFile, error) {
-	raw, err := os.OpenFile(path, os.O_RDWR, 0)
+// readFile opens the file at path to be read, and leaves it as it is whatever
+// is wrong with it.
+func readFile(path string, timeout time.Duration) (*boltFile, error) {
+	f, err := lockFile(path, timeout, true)
+	if err != nil {
+		return nil, err
+	}
+	err = f.load(path, timeout)
+	switch {
+	case err == nil:
+		return f, nil
+	case errors.Is(err, errEmpty):
+		err = fmt.Errorf("open DiffID index %s: %w: %w", path, ErrDamaged, err)
+	case errors.Is(err, ErrDamaged):
+		err = fmt.Errorf("open DiffID index %s: %w", path, err)
+	}
+	_ = f.close(abandonAfter)
+	return nil, err
+}
+
+// lockFile opens the file at path and locks it, together with others who only
+// read if readOnly is set. bbolt would lock it and map it in one go; the pages
+// must be looked at in between.
+func lockFile(path string, timeout time.Duration, readOnly bool) (*boltFile, error) {
+	flag := os.O_RDWR
+	if readOnly {
+		flag = os.O_RDONLY
+	}
+	raw, err := os.OpenFile(path, flag, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open DiffID index: %w", err)
 	}
 	f := newBoltFile(raw)
+	f.readOnly = readOnly
 	f.info, err = raw.Stat()
 	switch {
 	case err != nil:
@@ -82,7 +130,7 @@ func lockFile(path string, timeout time.Duration) (*boltFile, error) {
 	case !f.info.Mode().IsRegular():
 		err = fmt.Errorf("open DiffID index: %s is not a regular file", path)
 	default:
-		err = lock(raw, timeout)
+		err = lock(raw, timeout, readOnly)
 	}
 	if err == nil && !isAt(f.info, path) {
 		err = errMoved // its owner gave it up while we waited for the lock
@@ -98,7 +146,7 @@ func lockFile(path string, timeout time.Duration) (*boltFile, error) {
 var errEmpty = errors.New("empty file")
 
 // load has bbolt open f, which is locked, and makes sure that it holds a DiffID
-// index. It returns errDamaged or errEmpty when a new file must take its place.
+// index. It returns ErrDamaged or errEmpty when a new file must take its place.
 func (f *boltFile) load(path string, timeout time.Duration) error {
 	info, err := f.raw.Stat() // again: before it was locked, it may have grown
 	if err != nil {
@@ -108,11 +156,16 @@ func (f *boltFile) load(path string, timeout time.Duration) error {
 		return errEmpty
 	}
 	if err := checkPages(f.raw, info.Size()); err != nil {
-		return fmt.Errorf("%w: %w", errDamaged, err)
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	return guard(func() (err error) {
-		f.db, err = bbolt.Open(path, 0o600, boltOptions(timeout, f.raw))
-		if err != nil {
+		options := boltOptions(timeout, f.raw)
+		options.ReadOnly = f.readOnly
+		f.db, err = bbolt.Open(path, 0o600, options)
+		switch {
+		case errors.Is(err, berrors.ErrTimeout): // where bbolt alone locks
+			return &InUseError{Path: path}
+		case err != nil:
 			return fmt.Errorf("open DiffID index %s: %w", path, err)
 		}
 		return f.db.View(func(tx *bbolt.Tx) error {
@@ -150,7 +203,7 @@ func probe(tx *bbolt.Tx, path string) error {
 	}
 	switch n, err := strconv.Atoi(format); {
 	case err != nil:
-		return fmt.Errorf("%w: format %q", errDamaged, format)
+		return fmt.Errorf("%w: format %q", ErrDamaged, format)
 	case n != fileFormat:
 		return fmt.Errorf("index file %s has format %d, this version reads format %d", path, n, fileFormat)
 	}

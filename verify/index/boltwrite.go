@@ -69,6 +69,9 @@ func (b *Bolt) write(ctx context.Context, do change) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	if b.cfg.ReadOnly {
+		return b.refuseWrite()
+	}
 	w := newWrite(do)
 	select {
 	case b.queue <- w:
@@ -89,6 +92,16 @@ func (b *Bolt) write(ctx context.Context, do change) error {
 		return err
 	default: // queued behind the writer's last look
 		return ErrClosed
+	}
+}
+
+// refuseWrite returns the error of a write to a store that is only read.
+func (b *Bolt) refuseWrite() error {
+	select {
+	case <-b.closed:
+		return ErrClosed
+	default:
+		return fmt.Errorf("write DiffID index %s: %w", b.cfg.Path, ErrReadOnly)
 	}
 }
 
@@ -174,7 +187,7 @@ func (f *boltFile) apply(batch []*write) (r outcome, err error) {
 		// The list of free pages is in bbolt's memory: it would now write over
 		// pages that are in use in a file that has been copied over ours.
 		if id = tx.ID(); f.tx >= 0 && id != f.tx+1 {
-			return fmt.Errorf("%w: overwritten while in use: transaction %d after %d", errDamaged, id, f.tx)
+			return fmt.Errorf("%w: overwritten while in use: transaction %d after %d", ErrDamaged, id, f.tx)
 		}
 		t, err := openTables(tx)
 		if err != nil {

@@ -42,7 +42,7 @@ func Compact(ctx context.Context, cfg BoltConfig) (before, after int64, err erro
 		return 0, 0, err
 	}
 	timeout := cmp.Or(cfg.LockTimeout, defaultLockTimeout)
-	from, err := lockFile(path, timeout)
+	from, err := lockFile(path, timeout, false)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -74,7 +74,7 @@ func takePlace(from *boltFile, tmp, path string) (before, after int64, err error
 	if err != nil {
 		return 0, 0, err
 	}
-	to, err := lockFile(tmp, 0)
+	to, err := lockFile(tmp, 0, false)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -162,7 +162,7 @@ func (c *compaction) copy(from *bbolt.Tx) (err error) {
 	for name, value := root.First(); name != nil; name, value = root.Next() {
 		b := from.Bucket(name)
 		if value != nil || b == nil {
-			return fmt.Errorf("%w: entry %q is not a bucket", errDamaged, name)
+			return fmt.Errorf("%w: entry %q is not a bucket", ErrDamaged, name)
 		}
 		if err := c.copyBucket(bytes.Clone(name), b); err != nil {
 			return err
@@ -187,7 +187,7 @@ func (c *compaction) copyBucket(name []byte, from *bbolt.Bucket) error {
 	for k, v := entries.First(); k != nil; k, v = entries.Next() {
 		// What has been checked is a copy, for bbolt's memory is the file itself.
 		key, value := bytes.Clone(k), bytes.Clone(v)
-		if err := checkEntry(string(name), key, value, v == nil); err != nil {
+		if err := checkEntry(string(name), key, value, v == nil); errors.Is(err, errRecord) {
 			c.damaged = append(c.damaged, Damage{Digest: formatKey(key), Err: fmt.Errorf("%s: %w", name, err)})
 			continue
 		}
@@ -230,10 +230,12 @@ func (c *compaction) room(name []byte, to *bbolt.Bucket, size int) (*bbolt.Bucke
 	return to, nil
 }
 
-// checkEntry returns errRecord for an entry of a bucket that is damaged. One
-// that only another version can read is not.
-func checkEntry(bucket string, key, value []byte, isBucket bool) error {
-	var err error
+// checkEntry returns errRecord for an entry of a bucket that is damaged, and
+// errRecordVersion for one that only another version can read.
+func checkEntry(bucket string, key, value []byte, isBucket bool) (err error) {
+	if isBucket {
+		return fmt.Errorf("%w: a bucket", errRecord)
+	}
 	switch bucket {
 	case bucketFacts:
 		_, err = decodeFact(key, value)
@@ -247,12 +249,6 @@ func checkEntry(bucket string, key, value []byte, isBucket bool) error {
 		if len(key) != 2*diffIDPart || len(value) != 0 {
 			err = fmt.Errorf("%w: %d bytes under a key of %d", errRecord, len(value), len(key))
 		}
-	}
-	switch {
-	case isBucket:
-		return fmt.Errorf("%w: a bucket", errRecord)
-	case errors.Is(err, errRecordVersion):
-		return nil
 	}
 	return err
 }

@@ -57,7 +57,8 @@
 // one. PutAll makes them before the facts: when it is interrupted, or a fact is
 // refused, some lead nowhere. A twin is checked against the judgement that it
 // leads to as well, which may have been replaced. Nothing but wrong blobs is
-// deleted, so no other bucket shrinks; Compact leaves out damaged records.
+// deleted, so no other bucket shrinks; Check finds damaged records, and Compact
+// leaves them out.
 //
 // A file with a later format is refused, not touched. The last four buckets
 // are made when they are needed: earlier versions, which made files without
@@ -80,6 +81,9 @@ import (
 
 // ErrClosed is returned by every method of a Store that has been closed.
 var ErrClosed = errors.New("DiffID index is closed")
+
+// ErrReadOnly is returned by the writes of a Store that is only read.
+var ErrReadOnly = errors.New("DiffID index is opened for reading only")
 
 // A Store keeps facts, links and judgements. It is safe for concurrent use.
 // Besides the errors named with each method, every method returns ctx.Err()

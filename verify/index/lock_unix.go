@@ -16,11 +16,16 @@ import (
 const lockRetry = 20 * time.Millisecond
 
 // lock takes the lock that bbolt takes as well, which belongs to the open file
-// and so is there already when bbolt asks for it. It tries for as long as
-// timeout and then returns an error that names the holder.
-func lock(f *os.File, timeout time.Duration) error {
+// and so is there already when bbolt asks for it: one that is shared with those
+// who read, if shared is set. It tries for as long as timeout and then returns
+// an error that names the holder.
+func lock(f *os.File, timeout time.Duration, shared bool) error {
+	how := syscall.LOCK_EX | syscall.LOCK_NB
+	if shared {
+		how = syscall.LOCK_SH | syscall.LOCK_NB
+	}
 	for start := time.Now(); ; time.Sleep(lockRetry) {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		err := syscall.Flock(int(f.Fd()), how)
 		switch {
 		case err == nil:
 			return nil
@@ -28,30 +33,26 @@ func lock(f *os.File, timeout time.Duration) error {
 		case !errors.Is(err, syscall.EWOULDBLOCK):
 			return fmt.Errorf("lock DiffID index %s: %w", f.Name(), err)
 		case time.Since(start) >= timeout:
-			return fmt.Errorf("%s is in use by %s (stop it, or set index.bolt.path)", f.Name(), holder(f))
+			return &InUseError{Path: f.Name(), Process: holder(f)}
 		}
 	}
 }
 
-// holder names the process that has f locked, as far as Linux tells.
-func holder(f *os.File) string {
-	const unknown = "another process"
+// holder returns the process that has f locked, or 0, as far as Linux tells.
+func holder(f *os.File) int {
 	info, err := f.Stat()
 	if err != nil {
-		return unknown
+		return 0
 	}
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
-		return unknown
+		return 0
 	}
 	locks, err := os.ReadFile("/proc/locks")
 	if err != nil {
-		return unknown
+		return 0
 	}
-	if pid := lockHolder(string(locks), uint64(stat.Ino)); pid > 0 {
-		return "process " + strconv.Itoa(pid)
-	}
-	return unknown
+	return lockHolder(string(locks), uint64(stat.Ino))
 }
 
 // lockHolder returns the process that holds a whole-file lock on the inode, or

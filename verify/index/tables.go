@@ -36,7 +36,7 @@ type tables struct {
 	revised              bool // Get may answer otherwise
 }
 
-// openTables returns errDamaged, with the buckets that there are, when one is
+// openTables returns ErrDamaged, with the buckets that there are, when one is
 // missing that every file has.
 func openTables(tx *bbolt.Tx) (*tables, error) {
 	t := &tables{
@@ -46,7 +46,7 @@ func openTables(tx *bbolt.Tx) (*tables, error) {
 		diffids: tx.Bucket([]byte(bucketDiffIDs)),
 	}
 	if t.meta == nil || t.facts == nil || t.diffids == nil {
-		return t, fmt.Errorf("%w: a bucket is missing", errDamaged)
+		return t, fmt.Errorf("%w: a bucket is missing", ErrDamaged)
 	}
 	return t, nil
 }
@@ -56,7 +56,7 @@ func openTables(tx *bbolt.Tx) (*tables, error) {
 func openFacts(tx *bbolt.Tx) (*tables, error) {
 	t := &tables{tx: tx, facts: tx.Bucket([]byte(bucketFacts))}
 	if t.facts == nil {
-		return t, fmt.Errorf("%w: a bucket is missing", errDamaged)
+		return t, fmt.Errorf("%w: a bucket is missing", ErrDamaged)
 	}
 	return t, nil
 }
@@ -75,11 +75,11 @@ func createTables(tx *bbolt.Tx, id string) error {
 	)
 }
 
-// metaValue returns a value of the meta bucket, or errDamaged.
+// metaValue returns a value of the meta bucket, or ErrDamaged.
 func (t *tables) metaValue(name string) (string, error) {
 	value, err := unseal(nil, []byte(name), t.meta.Get([]byte(name)), maxRecord)
 	if err != nil {
-		return "", fmt.Errorf("%w: %s: %w", errDamaged, name, err)
+		return "", fmt.Errorf("%w: %s: %w", ErrDamaged, name, err)
 	}
 	return string(value), nil
 }
@@ -146,7 +146,7 @@ func (t *tables) putFact(key, record []byte) (stored bool, refused, err error) {
 		}
 	}
 	if err := t.facts.Put(key, record); err != nil { // an entry that has become a bucket
-		return false, nil, fmt.Errorf("%w: %w", errDamaged, err)
+		return false, nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	t.changed, t.revised = true, true
 	return true, nil, nil
@@ -155,7 +155,7 @@ func (t *tables) putFact(key, record []byte) (stored bool, refused, err error) {
 // putHint makes an entry of diffids.
 func (t *tables) putHint(key []byte) error {
 	if err := t.diffids.Put(key, nil); err != nil { // an entry that has become a bucket
-		return fmt.Errorf("%w: %w", errDamaged, err)
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	return nil
 }
@@ -177,7 +177,7 @@ func (t *tables) list(after digest.Digest, n int) ([]verify.Fact, error) {
 			continue
 		}
 		if len(facts) > 0 && f.Digest <= facts[len(facts)-1].Digest {
-			return nil, fmt.Errorf("%w: keys are out of order", errDamaged)
+			return nil, fmt.Errorf("%w: keys are out of order", ErrDamaged)
 		}
 		facts = append(facts, f)
 	}

@@ -25,7 +25,7 @@ func (t *tables) store(bucket string, key, record []byte) error {
 		err = b.Put(key, record)
 	}
 	if err != nil { // an entry that has become a bucket, or a bucket that is none any more
-		return fmt.Errorf("%w: %s: %w", errDamaged, bucket, err)
+		return fmt.Errorf("%w: %s: %w", ErrDamaged, bucket, err)
 	}
 	t.changed = true
 	return nil

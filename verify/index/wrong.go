@@ -75,7 +75,7 @@ func (t *tables) clearWrong(key []byte) error {
 		return nil
 	}
 	if err := b.Delete(key); err != nil { // an entry that has become a bucket
-		return fmt.Errorf("%w: %s: %w", errDamaged, bucketWrong, err)
+		return fmt.Errorf("%w: %s: %w", ErrDamaged, bucketWrong, err)
 	}
 	t.changed = true
 	return nil
