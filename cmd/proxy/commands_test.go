@@ -376,6 +376,7 @@ func TestRepair(t *testing.T) {
 	lie := r.push("app", "lie", verifytest.Swapped(verifytest.Honest(2)))
 	honest := r.push("app", "honest", verifytest.Honest(2))
 	cut := r.push("app", "cut", verifytest.CutLayer(verifytest.Honest(2)))
+	empty := r.push("app", "empty", verifytest.EmptyBlobs(verifytest.Honest(2)))
 	mended := r.host + "/app:mended"
 	for _, tt := range []struct {
 		is   string
@@ -392,6 +393,8 @@ func TestRepair(t *testing.T) {
 		{"in place when told", []string{"repair", "--push", "lie", "--in-place", lie}, 0, "pushed " + lie},
 		{"then it is right", []string{"verify", lie}, 0, "match"},
 		{"leaves alone what is right", []string{"repair", honest}, 0, "nothing to repair"},
+		{"does not hide that a layer is missing", []string{"repair", "--push", "hollow", empty}, 2, "a layer is missing"},
+		{"unless told", []string{"repair", "--push", "hollow", "--force", empty}, 0, "pushed"},
 		{"does not mend layers", []string{"repair", cut}, 2, "not repaired: layer"},
 		{"wants a tag", []string{"repair", "--push", "a/b", lie}, 2, "is not a tag"},
 	} {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"diffgate/cmd/proxy/show"
 	"diffgate/proxy/api"
 	"diffgate/verify"
 	"diffgate/verify/index"
@@ -102,7 +103,7 @@ func TestTableForPeople(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	if onTerminal(file) || onTerminal(&b) {
+	if show.IsTerminal(file) || show.IsTerminal(&b) {
 		t.Error("a file, or memory, is taken for a terminal")
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
+	"diffgate/cmd/proxy/show"
 	"diffgate/proxy/api"
 )
 
@@ -88,17 +88,7 @@ func (o *indexOutput) records(w io.Writer) recordWriter {
 	case formatLines:
 		return &lineRecords{w: b}
 	}
-	return &tableRecords{w: b, short: onTerminal(w) && !o.noTrunc}
-}
-
-// onTerminal reports whether w is a terminal.
-func onTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+	return &tableRecords{w: b, short: show.IsTerminal(w) && !o.noTrunc}
 }
 
 // lineRecords prints a record a line.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/distribution/reference"
@@ -13,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"diffgate/cmd/proxy/show"
+	"diffgate/proxy/api"
 	"diffgate/verify"
 	"diffgate/verify/index"
 	"diffgate/verify/repair"
@@ -25,6 +27,7 @@ type repairFlags struct {
 	platform string
 	push     string
 	inPlace  bool
+	force    bool
 }
 
 func newRepair() *cobra.Command {
@@ -54,6 +57,7 @@ and was not pushed, and 2 if it cannot be repaired.`,
 	cmd.Flags().VarP(&f.format, "output", "o", "table, json or jsonl")
 	cmd.Flags().StringVar(&f.platform, "platform", f.platform, "the image of an image index to repair: os/arch[/variant]")
 	cmd.Flags().StringVar(&f.push, "push", "", "push the repaired image under this tag")
+	cmd.Flags().BoolVar(&f.force, "force", false, "push even what has a placeholder or a copy of another layer for a layer")
 	cmd.Flags().BoolVar(&f.inPlace, "in-place", false, "let --push replace a tag")
 	return judging(cmd)
 }
@@ -69,6 +73,8 @@ type repaired struct {
 	Changes  []repairChange `json:"changes"`
 	Notes    []string       `json:"notes,omitempty"`
 	Pushed   string         `json:"pushed,omitempty"` // reference
+
+	missing bool // what stands for a layer is not it
 }
 
 type repairChange struct {
@@ -103,6 +109,9 @@ func (f *repairFlags) run(cmd *cobra.Command, ref string) error {
 		return err
 	}
 	out, fixed, err := i.repair(ctx)
+	if err == nil && f.push != "" && out.missing && !f.force {
+		err = errors.New("a layer is missing: the blob in its place is empty or another layer; build the image again, or push it as it is with --force")
+	}
 	if err == nil && f.push != "" && len(out.Changes) > 0 {
 		out.Pushed, err = f.pushed(ctx, i, fixed)
 	}
@@ -127,6 +136,9 @@ func (i image) repair(ctx context.Context) (repaired, repair.Fixed, error) {
 	if judged.Message != "" {
 		out.Causes = append(out.Causes, judged.Message)
 	}
+	out.missing = slices.ContainsFunc(judged.Findings, func(f api.Found) bool {
+		return f.Cause == verify.CauseEmptyBlob || f.Cause == verify.CauseUncompressedTwin
+	})
 	img, err := i.evidence(ctx)
 	if err != nil {
 		return out, repair.Fixed{}, err
