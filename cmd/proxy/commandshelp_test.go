@@ -167,4 +167,3 @@ func proxyRun(t *testing.T, stdin string, args ...string) (code int, stdout, std
 	code = run(t.Context(), args, strings.NewReader(stdin), &out, &errs)
 	return code, out.String(), errs.String()
 }
-
