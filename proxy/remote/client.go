@@ -91,6 +91,8 @@ const (
 	dialTimeout   = 10 * time.Second
 	headerTimeout = 15 * time.Minute // a Diffgate may hash a whole image first
 	probeTimeout  = 15 * time.Second
+	fetchTimeout  = 2 * headerTimeout // of a report for which layers are hashed
+	docTimeout    = 2 * time.Minute   // of a manifest, a page of a list, a record
 	defaultJobs   = 4
 	maxPiece      = 64 << 10 // read at once from a blob
 )
@@ -104,16 +106,10 @@ func New(ctx context.Context, cfg Config) (*Client, error) {
 	}
 	here := isLocal(cfg.Host)
 	insecure := cfg.Insecure || here
-	t := &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: dialTimeout}).DialContext,
-		DisableCompression:    true, // a blob is its stored bytes
-		ForceAttemptHTTP2:     true,
-		MaxIdleConnsPerHost:   16,
-		IdleConnTimeout:       90 * time.Second,
-		TLSHandshakeTimeout:   dialTimeout,
-		ResponseHeaderTimeout: headerTimeout,
-		TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: insecure},
+	insecureT := newTransport(insecure)
+	t := http.RoundTripper(insecureT)
+	if insecure { // of the registry alone: its tokens may come from elsewhere
+		t = byHost{cfg.Host, insecureT, newTransport(false)}
 	}
 	c := &Client{cfg: cfg, base: "https://" + cfg.Host, jobs: make(chan struct{}, cmp.Or(cfg.Jobs, defaultJobs))}
 	c.auth = &auth.Client{Client: &http.Client{Transport: retry.NewTransport(t)}, Cache: auth.NewCache(), Header: http.Header{}}
@@ -128,7 +124,7 @@ func New(ctx context.Context, cfg Config) (*Client, error) {
 		return nil, err
 	}
 	if insecure {
-		plain, err := speaksHTTP(ctx, t, cfg.Host)
+		plain, err := speaksHTTP(ctx, insecureT, cfg.Host)
 		if err != nil {
 			return nil, err
 		}
@@ -137,6 +133,34 @@ func New(ctx context.Context, cfg Config) (*Client, error) {
 		}
 	}
 	return c, nil
+}
+
+func newTransport(insecure bool) *http.Transport {
+	return &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		DisableCompression:    true, // a blob is its stored bytes
+		ForceAttemptHTTP2:     true,
+		MaxIdleConnsPerHost:   16,
+		IdleConnTimeout:       90 * time.Second,
+		TLSHandshakeTimeout:   dialTimeout,
+		ResponseHeaderTimeout: headerTimeout,
+		TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: insecure},
+	}
+}
+
+// byHost keeps what is allowed for one host from the others.
+type byHost struct {
+	host        string
+	own, others http.RoundTripper
+}
+
+// RoundTrip implements http.RoundTripper.
+func (b byHost) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Host == b.host {
+		return b.own.RoundTrip(r)
+	}
+	return b.others.RoundTrip(r)
 }
 
 func (c *Client) useCredentials() error {
@@ -199,6 +223,10 @@ func (c *Client) do(ctx context.Context, method, path string, header http.Header
 
 func (c *Client) send(req *http.Request) (*http.Response, error) {
 	res, err := c.auth.Do(req)
+	var failed *url.Error
+	if errors.As(err, &failed) {
+		failed.URL = withoutQuery(failed.URL)
+	}
 	if errors.Is(err, auth.ErrBasicCredentialNotFound) {
 		err = fmt.Errorf("%w: the registry wants credentials; log in with docker login %s", verify.ErrForbidden, c.cfg.Host)
 	}
@@ -230,6 +258,12 @@ func failure(res *http.Response) error {
 // in the query.
 func bare(u *url.URL) *url.URL {
 	return &url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}
+}
+
+// withoutQuery is bare for what may be no URL.
+func withoutQuery(s string) string {
+	before, _, _ := strings.Cut(s, "?")
+	return before
 }
 
 // Unreachable reports whether err is about the registry as a whole, so that there

@@ -74,6 +74,8 @@ func (c *Client) list(ctx context.Context, path string, parse func(body []byte) 
 }
 
 func (c *Client) page(ctx context.Context, path string, parse func([]byte) ([]string, error)) (names []string, next string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, docTimeout)
+	defer cancel()
 	res, err := c.do(ctx, http.MethodGet, path, nil)
 	if err != nil {
 		return nil, "", err
@@ -111,6 +113,9 @@ func nextPage(res *http.Response) (string, error) {
 	u, err := url.Parse(target)
 	if err != nil {
 		return "", fmt.Errorf("malformed Link header %q: %w", link, err)
+	}
+	if u.Opaque != "" {
+		return "", fmt.Errorf("malformed Link header %q", link)
 	}
 	return res.Request.URL.ResolveReference(u).RequestURI(), nil
 }

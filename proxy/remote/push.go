@@ -27,6 +27,10 @@ func (r *Repository) PushConfig(ctx context.Context, dgst digest.Digest, body []
 	if err != nil {
 		return fmt.Errorf("upload location: %w", err)
 	}
+	if to.Host != res.Request.URL.Host {
+		return fmt.Errorf("the registry wants the upload at another host, %s, which is not followed", to.Host)
+	}
+	to.Scheme = res.Request.URL.Scheme // behind a proxy that ends TLS a registry may not know it
 	q, err := url.ParseQuery(to.RawQuery)
 	if err != nil {
 		return fmt.Errorf("upload location %s: %w", to, err)

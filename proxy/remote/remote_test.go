@@ -157,6 +157,7 @@ func TestLists(t *testing.T) {
 		{"a page that links to itself", map[string]string{"n=500": `{"tags":["a"]}`},
 			map[string]string{"n=500": `</v2/app/tags/list?n=500>; rel="next"`}, []string{"a"}, ""},
 		{"no JSON", map[string]string{"n=500": `<html>`}, nil, nil, "not a page of the list"},
+		{"a link that would change the host", map[string]string{"n=500": `{"tags":["a"]}`}, map[string]string{"n=500": `<x:@evil.invalid/p>; rel="next"`}, nil, "malformed Link"},
 		{"a link that is none", map[string]string{"n=500": `{"tags":["a"]}`}, map[string]string{"n=500": `next`}, nil, "malformed Link"},
 		{"a second page that is gone", map[string]string{"n=500": `{"tags":["a"]}`},
 			map[string]string{"n=500": `</v2/app/tags/list?last=a>; rel="next"`}, []string{"a"}, "not found"},
@@ -245,5 +246,40 @@ func TestCut(t *testing.T) {
 	var wrong *remote.WrongBlobError
 	if err == nil || errors.As(err, &wrong) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// An upload goes to where the registry is, over what it is asked with, wherever
+// the registry thinks it is.
+func TestPushLocation(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		is, location string // HOST stands for the registry's
+		fails        string
+	}{
+		{"a path", "/upload?state=a", ""},
+		{"a URL with another protocol", "https://HOST/upload?state=a", ""},
+		{"another host", "http://evil.invalid/upload", "at another host, evil.invalid"},
+	} {
+		body := []byte("{}")
+		var got []byte
+		c := serve(t, remote.Config{}, func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodPost {
+				w.Header().Set("Location", strings.Replace(tt.location, "HOST", r.Host, 1))
+				w.WriteHeader(http.StatusAccepted)
+				return
+			}
+			if r.Method == http.MethodPut && r.URL.Query().Get("state") == "a" && r.URL.Query().Get("digest") == digest.FromBytes(body).String() {
+				got, _ = io.ReadAll(r.Body)
+				w.WriteHeader(http.StatusCreated)
+			}
+		})
+		err := c.Repository("app").PushConfig(t.Context(), digest.FromBytes(body), body)
+		if text := fmt.Sprint(err); (err != nil) != (tt.fails != "") || tt.fails != "" && !strings.Contains(text, tt.fails) {
+			t.Errorf("%s: %v", tt.is, err)
+		}
+		if tt.fails == "" && string(got) != string(body) {
+			t.Errorf("%s: the registry got %q", tt.is, got)
+		}
 	}
 }

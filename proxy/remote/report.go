@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	"oras.land/oras-go/v2/registry/remote/auth"
@@ -37,7 +38,7 @@ func (r *Repository) Report(ctx context.Context, reference string, fetch bool) (
 		path += "?fetch=true"
 	}
 	var out api.Report
-	err := r.c.ask(r.c.pullScope(ctx, r.name), path, &out)
+	err := r.c.askWithin(r.c.pullScope(ctx, r.name), fetchTimeout, path, &out)
 	if err == nil && out.Verdict == "" {
 		return out, ErrNoAPI
 	}
@@ -105,6 +106,12 @@ func (c *Client) records(ctx context.Context, q url.Values) (api.Page, error) {
 
 // ask reads a JSON answer.
 func (c *Client) ask(ctx context.Context, path string, into any) error {
+	return c.askWithin(ctx, docTimeout, path, into)
+}
+
+func (c *Client) askWithin(ctx context.Context, within time.Duration, path string, into any) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
 	res, err := c.do(ctx, http.MethodGet, path, http.Header{"Accept": {"application/json"}})
 	if err != nil {
 		return err

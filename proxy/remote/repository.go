@@ -63,6 +63,8 @@ func (e *WrongBlobError) Error() string {
 // [verify.ErrNotFound], [verify.ErrForbidden], a *WrongBlobError, or why it could
 // not be read.
 func (r *Repository) Resolve(ctx context.Context, reference string) (Manifest, error) {
+	ctx, cancel := context.WithTimeout(ctx, docTimeout)
+	defer cancel()
 	res, err := r.do(ctx, http.MethodGet, "manifests/"+reference, http.Header{"Accept": manifestTypes})
 	if err != nil {
 		return Manifest{}, err
