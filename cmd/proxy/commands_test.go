@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -65,6 +66,8 @@ func TestVerifyUndecided(t *testing.T) {
 		{"a platform that the image index lacks", []string{"--platform", "linux/amd64", only}, "for linux/amd64, but for linux/s390x"},
 		{"no image at all", nil, "name an image"},
 		{"a flag that is none", []string{"--colour", "x"}, "unknown flag"},
+		{"no layer at once", []string{"--jobs", "0", only}, "--jobs 0: at least 1"},
+		{"standard input for two things", []string{"-u", "me", "--password-stdin", "--docker-archive", "-"}, "standard input has the password"},
 		{"a user without a password", []string{"-u", "me", "x"}, "--username needs --password-stdin"},
 	} {
 		code, stdout, stderr := proxyRun(t, "", append([]string{"verify"}, tt.args...)...)
@@ -220,6 +223,7 @@ func TestRepair(t *testing.T) {
 	honest := r.push("app", "honest", verifytest.Honest(2))
 	cut := r.push("app", "cut", verifytest.CutLayer(verifytest.Honest(2)))
 	empty := r.push("app", "empty", verifytest.EmptyBlobs(verifytest.Honest(2)))
+	r.pushIndex("app", "multi", map[string]verifytest.Image{"linux/amd64": verifytest.Honest(1)})
 	mended := r.host + "/app:mended"
 	for _, tt := range []struct {
 		is   string
@@ -233,6 +237,7 @@ func TestRepair(t *testing.T) {
 		{"pushes under a new tag", []string{"repair", "--push", "mended", lie}, 0, "pushed " + mended},
 		{"the new tag is right", []string{"verify", mended}, 0, "match"},
 		{"the old tag is as it was", []string{"verify", lie}, 1, "MISMATCH"},
+		{"not over an image index", []string{"repair", "--push", "multi", "--in-place", lie}, 2, "tag multi is an image index"},
 		{"in place when told", []string{"repair", "--push", "lie", "--in-place", lie}, 0, "pushed " + lie},
 		{"then it is right", []string{"verify", lie}, 0, "match"},
 		{"leaves alone what is right", []string{"repair", honest}, 0, "nothing to repair"},
@@ -244,6 +249,32 @@ func TestRepair(t *testing.T) {
 		code, stdout, stderr := proxyRun(t, "", tt.args...)
 		if code != tt.code || !strings.Contains(stdout+stderr, tt.want) {
 			t.Errorf("%s: exit code %d, %s%s", tt.is, code, stdout, stderr)
+		}
+	}
+}
+
+// An image index of which the registry holds no image is not right: nothing is
+// known of it.
+func TestImageOfNothing(t *testing.T) {
+	t.Parallel()
+	img := verifytest.Honest(1)
+	mediaType, child := img.Manifest()
+	index := fmt.Sprintf(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{"mediaType":%q,"digest":%q,"size":%d}]}`,
+		mediaType, digest.FromBytes(child), len(child))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.HasSuffix(r.URL.Path, "/manifests/1") {
+			http.Error(w, "{\"errors\":[{\"code\":\"NOT_FOUND\",\"message\":\"\\u001b]0;title\"}]}", http.StatusNotFound)
+			return
+		}
+		w.Header().Set("Content-Type", "application/vnd.oci.image.index.v1+json")
+		fmt.Fprint(w, index)
+	}))
+	defer server.Close()
+	ref := strings.TrimPrefix(server.URL, "http://") + "/app:1"
+	for _, args := range [][]string{{"image", ref}, {"verify", "--all-platforms", ref}, {"repair", ref}, {"image", ref + "-none"}} {
+		code, stdout, stderr := proxyRun(t, "", args...)
+		if code != exitUndecided || strings.Contains(stdout+stderr, "\x1b") {
+			t.Errorf("%s: exit code %d, %q%q", args, code, stdout, stderr)
 		}
 	}
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -92,21 +91,22 @@ func (f *imageFlags) run(cmd *cobra.Command, ref string) error {
 	f.cfg.OnRead = m.add
 	defer m.end()
 	ctx, out := cmd.Context(), cmd.OutOrStdout()
-	top, err := f.image(ctx, ref)
+	images, absent, err := f.images(ctx, ref)
 	if err != nil {
-		return err
-	}
-	images, err := f.images(ctx, top)
-	if err != nil {
-		return err
+		images, absent = nil, []judged{undecided(ref, err)}
 	}
 	var all []judged
 	var shown []shownImage
 	style := show.StyleFor(out, f.noTrunc)
-	for n, i := range images {
-		s := f.show(ctx, i)
+	for n := range len(images) + len(absent) {
+		var s shownImage
+		if n < len(images) {
+			s = f.show(ctx, images[n])
+		} else {
+			s.judged = absent[n-len(images)]
+		}
 		all, shown = append(all, s.judged), append(shown, s)
-		if n == len(images)-1 {
+		if n == len(images)+len(absent)-1 {
 			m.end()
 		}
 		switch f.format {
@@ -127,29 +127,30 @@ func (f *imageFlags) run(cmd *cobra.Command, ref string) error {
 	return exitWith(all)
 }
 
-// images returns the images to show: one, or those of an image index. Image
-// indexes in an image index are shown as what they are.
-func (f *imageFlags) images(ctx context.Context, top image) ([]image, error) {
-	if f.platform != "" {
-		i, err := top.forPlatform(ctx, f.platform)
-		return []image{i}, err
+// images returns the images to show: one, or those of an image index; and what is
+// to be said of those that cannot be read. Image indexes in an image index are
+// shown as what they are.
+func (f *imageFlags) images(ctx context.Context, ref string) (all []image, absent []judged, err error) {
+	top, err := f.image(ctx, ref)
+	if err == nil && f.platform != "" {
+		top, err = top.forPlatform(ctx, f.platform)
+	}
+	if err != nil {
+		return nil, nil, err
 	}
 	children := top.children()
-	if children == nil {
-		return []image{top}, nil
+	if len(children) == 0 {
+		return []image{top}, nil, nil
 	}
-	var all []image
 	for _, d := range children {
 		i, err := top.child(ctx, d)
-		if errors.Is(err, verify.ErrNotFound) {
-			continue // a registry need not hold all platforms
-		}
 		if err != nil {
-			return nil, err
+			absent = append(absent, undecided(ref, err))
+			continue
 		}
 		all = append(all, i)
 	}
-	return all, nil
+	return all, absent, nil
 }
 
 func (f *imageFlags) show(ctx context.Context, i image) shownImage {
@@ -223,11 +224,11 @@ func (s shownImage) write(w io.Writer, style show.Style, n int) error {
 		}
 	}
 	verdict := verdictCell(s.Verdict, s.Error)
-	head := []string{show.Printable(s.Image), style.Digest(s.Digest.String())}
+	head := []string{show.Printable(s.Image), show.Printable(style.Digest(s.Digest.String()))}
 	if s.Platform != "" {
 		head = append(head, show.Printable(s.Platform))
 	}
-	if _, err := fmt.Fprintf(w, "%s  %s\n", strings.Join(head, "  "), style.Paint(verdict.Color, verdict.Text+s.howMany())); err != nil {
+	if _, err := fmt.Fprintf(w, "%s  %s\n", strings.Join(head, "  "), style.Paint(verdict.Color, show.Printable(verdict.Text)+s.howMany())); err != nil {
 		return err
 	}
 	if len(s.Layers) > 0 {

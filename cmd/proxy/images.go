@@ -222,10 +222,10 @@ func wrongBytes(err error) (want digest.Digest, message string, ok bool) {
 // exitCode returns the exit code for a verdict.
 func exitCode(v verify.Verdict) int {
 	switch v {
+	case verify.Match, verify.NotAnImage:
+		return 0
 	case verify.Mismatch:
 		return exitMismatch
-	case verify.Unverified, verify.Unverifiable:
-		return exitUndecided
 	}
-	return 0
+	return exitUndecided
 }

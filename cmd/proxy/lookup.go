@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -61,6 +62,9 @@ It exits 0 if all are known, 1 if one is not, and 2 if it could not ask.`,
 func (f *lookupFlags) run(cmd *cobra.Command, args []string) error {
 	if err := f.flags.read(cmd.InOrStdin()); err != nil {
 		return err
+	}
+	if f.flags.passwordStdin && (len(args) == 0 || slices.Contains(args, "-")) {
+		return errors.New("--password-stdin: standard input has the password, so name the digests")
 	}
 	host, plain, err := hostOf(f.host)
 	if err != nil {
@@ -270,9 +274,9 @@ func (w *lookupWriter) add(page api.Page) error {
 		case !w.f.quiet:
 			err = show.WriteLine(w.out, r)
 		case w.f.reverse:
-			_, err = fmt.Fprintln(w.out, r.Digest)
+			_, err = fmt.Fprintln(w.out, show.Printable(r.Digest.String()))
 		default:
-			_, err = fmt.Fprintln(w.out, dash(r.DiffID.String()))
+			_, err = fmt.Fprintln(w.out, show.Printable(dash(r.DiffID.String())))
 		}
 		if err != nil {
 			return err

@@ -10,6 +10,8 @@ import (
 	"os"
 
 	"github.com/sirupsen/logrus"
+
+	"diffgate/cmd/proxy/show"
 )
 
 func main() { os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
@@ -30,7 +32,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return 0
 	}
 	if text := err.Error(); text != "" {
-		fmt.Fprintf(stderr, "proxy: %s\n", text)
+		fmt.Fprintf(stderr, "proxy: %s\n", show.Printable(text))
 	}
 	var exit *exitError
 	if errors.As(err, &exit) {

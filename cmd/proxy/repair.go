@@ -136,9 +136,10 @@ func (i image) repair(ctx context.Context) (repaired, repair.Fixed, error) {
 	if judged.Message != "" {
 		out.Causes = append(out.Causes, judged.Message)
 	}
-	out.missing = slices.ContainsFunc(judged.Findings, func(f api.Found) bool {
-		return f.Cause == verify.CauseEmptyBlob || f.Cause == verify.CauseUncompressedTwin
-	})
+	if judged.Error != "" {
+		return out, repair.Fixed{}, errors.New(judged.Error)
+	}
+	out.missing = layerMissing(judged.Layers)
 	img, err := i.evidence(ctx)
 	if err != nil {
 		return out, repair.Fixed{}, err
@@ -155,6 +156,19 @@ func (i image) repair(ctx context.Context) (repaired, repair.Fixed, error) {
 		out.Changes = append(out.Changes, repairChange(c))
 	}
 	return out, fixed, nil
+}
+
+// layerMissing reports whether an empty blob, or another layer of the image,
+// stands where the config wants something else.
+func layerMissing(layers []api.Layer) bool {
+	times := map[verify.DiffID]int{}
+	for _, l := range layers {
+		times[l.DiffID]++
+	}
+	empty := verify.DiffID(digest.FromString(""))
+	return slices.ContainsFunc(layers, func(l api.Layer) bool {
+		return l.Status == verify.StatusMismatch && (l.DiffID == empty || times[l.DiffID] > 1)
+	})
 }
 
 // evidence reads the config and the layers.
@@ -196,6 +210,15 @@ func (f *repairFlags) pushed(ctx context.Context, i image, fixed repair.Fixed) (
 			return "", fmt.Errorf("tag %s exists already: take another, or add --in-place", f.push)
 		case !errors.Is(err, verify.ErrNotFound):
 			return "", fmt.Errorf("look whether tag %s exists: %w", f.push, err)
+		}
+	}
+	if f.inPlace { // an image index would lose its other platforms
+		m, err := i.remote.Resolve(ctx, f.push)
+		switch {
+		case err == nil && verify.KindOf(m.MediaType) == verify.IndexKind:
+			return "", fmt.Errorf("tag %s is an image index, which one image cannot take the place of: push under another tag", f.push)
+		case err != nil && !errors.Is(err, verify.ErrNotFound):
+			return "", fmt.Errorf("look what tag %s is: %w", f.push, err)
 		}
 	}
 	if err := i.remote.PushConfig(ctx, fixed.ConfigDigest, fixed.Config); err != nil {

@@ -173,11 +173,15 @@ func (f *scanFlags) scan(cmd *cobra.Command, cfg scan.Config, page *scanPage) er
 	}
 	sum, err := scan.Run(cmd.Context(), cfg)
 	status.clear()
-	if sum.Tags > 0 || sum.Undecided > 0 || err == nil {
+	if err == nil && sum.Repositories == 0 && len(f.repos) > 0 {
+		err = fmt.Errorf("no repository matches --repo %s", strings.Join(f.repos, " --repo "))
+	}
+	began := sum.Tags > 0 || sum.Undecided > 0 || err == nil
+	if began {
 		err = firstError(err, out.end(sum))
 		fmt.Fprintln(cmd.ErrOrStderr(), summaryLine(sum))
 	}
-	if page != nil {
+	if page != nil && began {
 		err = firstError(err, page.write(sum))
 	}
 	return scanExit(sum, err)

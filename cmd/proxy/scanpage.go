@@ -129,6 +129,10 @@ func pageVerdict(s scan.Summary) string {
 		text = "One tag names a false image."
 	case s.False > 1:
 		text = fmt.Sprintf("%d tags name false images.", s.False)
+	case s.Tags == 0:
+		text = "No image was looked at."
+	case !s.Complete:
+		text = "No false image was found so far."
 	case s.Undecided > 0:
 		text = "No image is false, as far as they could be judged."
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -13,6 +14,7 @@ import (
 	"diffgate/proxy/api"
 	"diffgate/verify"
 	"diffgate/verify/index"
+	"diffgate/verify/layout"
 )
 
 // verifyFlags are those of proxy verify.
@@ -71,6 +73,12 @@ be decided.`,
 }
 
 func (f *verifyFlags) run(cmd *cobra.Command, refs []string) (err error) {
+	if f.flags.passwordStdin && slices.Contains(f.archives, layout.Stdin) {
+		return errors.New("--password-stdin: standard input has the password, so name a file for --docker-archive")
+	}
+	if f.cfg.Jobs < 1 {
+		return fmt.Errorf("--jobs %d: at least 1", f.cfg.Jobs)
+	}
 	if err := f.flags.read(cmd.InOrStdin()); err != nil {
 		return err
 	}
@@ -88,7 +96,11 @@ func (f *verifyFlags) run(cmd *cobra.Command, refs []string) (err error) {
 	if f.quiet {
 		out = io.Discard
 	}
-	m := startMeter(cmd.ErrOrStderr())
+	progress := cmd.ErrOrStderr()
+	if f.quiet {
+		progress = io.Discard
+	}
+	m := startMeter(progress)
 	f.cfg.OnRead = m.add
 	defer m.end()
 	var all []judged
