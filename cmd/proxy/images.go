@@ -182,10 +182,6 @@ type judged struct {
 	code int
 }
 
-// reasonWrongBytes is of a registry that gives out other bytes than it was asked
-// for: nobody can pull such an image.
-const reasonWrongBytes verify.Reason = "wrong_bytes"
-
 // judge reads an image and judges it as the proxy does by default.
 func (i image) judge(ctx context.Context) (judged, verify.Report) {
 	out := judged{Image: i.name, Report: api.Report{Name: i.subject.Name, Reference: i.subject.Reference,
@@ -193,7 +189,7 @@ func (i image) judge(ctx context.Context) (judged, verify.Report) {
 	r, err := verify.Check(ctx, i.repo, i.subject.MediaType, i.body)
 	if want, message, ok := wrongBytes(err); ok {
 		out.Verdict, out.Message, out.code = verify.Mismatch, message, exitMismatch
-		out.Findings = []api.Found{{Finding: api.Finding{Reason: reasonWrongBytes, Digest: want}, Message: message}}
+		out.Findings = []api.Found{{Finding: api.Finding{Reason: api.ReasonWrongBytes, Digest: want}, Message: message}}
 		return out, r
 	}
 	if err != nil {

@@ -188,7 +188,7 @@ func undecided(name string, err error) judged {
 	j := judged{Image: name, Report: api.Report{Verdict: verify.Unverified}, code: exitUndecided}
 	if want, message, ok := wrongBytes(err); ok {
 		j.Verdict, j.Message, j.code = verify.Mismatch, message, exitMismatch
-		j.Findings = []api.Found{{Finding: api.Finding{Reason: reasonWrongBytes, Digest: want}, Message: message}}
+		j.Findings = []api.Found{{Finding: api.Finding{Reason: api.ReasonWrongBytes, Digest: want}, Message: message}}
 		return j
 	}
 	j.Error = err.Error()

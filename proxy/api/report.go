@@ -7,6 +7,11 @@ import (
 	"diffgate/verify"
 )
 
+// ReasonWrongBytes is of a registry, or file, that gives out other bytes than it was
+// asked for: nobody can pull such an image. Clients find it; the proxy, which cuts
+// such a blob off, has no report then.
+const ReasonWrongBytes verify.Reason = "wrong_bytes"
+
 // A Report is an answer of /v2/<name>/_diffids/manifests/<reference>.
 type Report struct {
 	Name      string         `json:"name"`

@@ -15,10 +15,6 @@ import (
 	"diffgate/verify"
 )
 
-// ReasonWrongBytes is of a registry that gives out other bytes than it was asked
-// for: nobody can pull such an image.
-const ReasonWrongBytes verify.Reason = "wrong_bytes"
-
 // An answer is what is found about a manifest, whatever its tags.
 type answer struct {
 	platform string
@@ -93,7 +89,7 @@ func failed(r Result, m verify.Manifest, err error) Result {
 	if !errors.As(err, &wrong) {
 		return undecided(r, err)
 	}
-	f := api.Finding{Reason: ReasonWrongBytes, Digest: wrong.Want}
+	f := api.Finding{Reason: api.ReasonWrongBytes, Digest: wrong.Want}
 	if i := slices.IndexFunc(m.Layers, func(d ocispec.Descriptor) bool { return d.Digest == wrong.Want }); i >= 0 {
 		f.Layer = &i
 	}
