@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"bytes"
-	"encoding/json"
 	"io"
 	"net/http"
 	"slices"
@@ -113,14 +112,9 @@ func judgedByItself(m manifest) bool {
 	return kind != verify.UnknownKind && kind != verify.IndexKind
 }
 
-// typeOf returns the media type of a manifest. Some registries serve all as JSON.
+// typeOf returns the media type of a manifest that was served.
 func typeOf(res *http.Response, body []byte) string {
-	served := res.Header.Get("Content-Type")
-	var says struct{ MediaType string }
-	if verify.KindOf(served) == verify.UnknownKind && json.Unmarshal(body, &says) == nil && says.MediaType != "" {
-		return says.MediaType
-	}
-	return served
+	return verify.MediaTypeOf(res.Header.Get("Content-Type"), body)
 }
 
 // putBack is a body of which the begin was read.

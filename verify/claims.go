@@ -32,6 +32,17 @@ const (
 	Schema1Kind             // Docker schema 1, which carries no DiffIDs
 )
 
+// MediaTypeOf returns the media type of a manifest: the one that it is served with,
+// or that in its body where that is of no known kind. Some registries serve all as
+// JSON.
+func MediaTypeOf(served string, body []byte) string {
+	var says struct{ MediaType string }
+	if KindOf(served) == UnknownKind && json.Unmarshal(body, &says) == nil && says.MediaType != "" {
+		return says.MediaType
+	}
+	return served
+}
+
 // KindOf returns the kind of a manifest with the given Content-Type.
 // Parameters and case do not count.
 func KindOf(contentType string) Kind {

@@ -3,7 +3,6 @@ package remote
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -80,7 +79,7 @@ func (r *Repository) Resolve(ctx context.Context, reference string) (Manifest, e
 	case len(body) > maxManifest:
 		return Manifest{}, fmt.Errorf("the manifest is larger than %d bytes", maxManifest)
 	}
-	m := Manifest{Digest: digest.FromBytes(body), MediaType: typeOf(res.Header.Get("Content-Type"), body), Body: body}
+	m := Manifest{Digest: digest.FromBytes(body), MediaType: verify.MediaTypeOf(res.Header.Get("Content-Type"), body), Body: body}
 	if want, err := digest.Parse(reference); err == nil {
 		if got := want.Algorithm().FromBytes(body); got != want {
 			return Manifest{}, &WrongBlobError{r.name, want, got}
@@ -88,15 +87,6 @@ func (r *Repository) Resolve(ctx context.Context, reference string) (Manifest, e
 		m.Digest = want
 	}
 	return m, nil
-}
-
-// typeOf returns the media type of a manifest.
-func typeOf(served string, body []byte) string {
-	var says struct{ MediaType string }
-	if verify.KindOf(served) == verify.UnknownKind && json.Unmarshal(body, &says) == nil && says.MediaType != "" {
-		return says.MediaType
-	}
-	return served
 }
 
 // Head returns the digest that the registry says a tag has, or "" where it does
