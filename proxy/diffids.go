@@ -151,25 +151,22 @@ func (x *exchange) export() error {
 		x.w.WriteHeader(http.StatusOK)
 		return nil
 	}
-	total, last := 0, digest.Digest("")
+	out, last := api.NewExportWriter(x.w), digest.Digest("")
 	for {
 		facts, err := x.p.cfg.Index.List(x.r.Context(), last, x.p.cfg.MaxEntries)
 		if err != nil {
 			return indexError(x.r.Context(), err)
 		}
 		for _, f := range facts {
-			if _, err := x.w.Write(encodeJSON(api.NewRecord(f))); err != nil {
+			if err := out.Write(f); err != nil {
 				return err
 			}
 			last = f.Digest
 		}
-		total += len(facts)
 		if len(facts) < x.p.cfg.MaxEntries {
-			break
+			return out.Close()
 		}
 	}
-	x.writeJSON(map[string]int{"count": total})
-	return nil
 }
 
 // getDiffID answers GET /v2/_diffids/<digest>.
