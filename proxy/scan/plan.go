@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 
 	"github.com/opencontainers/go-digest"
 
@@ -22,26 +23,47 @@ func (s *run) plan(ctx context.Context, repo *remote.Repository, m remote.Manife
 	if parsed.Kind == verify.ImageKind {
 		return a, s.planImage(ctx, repo, m.Digest, m.MediaType, parsed, a.toRead)
 	}
-	for i, d := range parsed.Manifests {
-		if i == maxChildren {
-			break
-		}
-		mediaType, body, err := repo.Manifest(ctx, d)
-		if errors.Is(err, verify.ErrNotFound) {
-			continue
-		}
+	for c, err := range children(ctx, repo, parsed) {
 		if err != nil {
-			return a, fmt.Errorf("read manifest %d of %d (%s): %w", i+1, len(parsed.Manifests), d.Digest, err)
+			return a, err
 		}
-		child, err := verify.ParseManifest(mediaType, body)
+		child, err := verify.ParseManifest(c.mediaType, c.body)
 		if err != nil || child.Kind != verify.ImageKind {
 			continue // nothing of it is read
 		}
-		if err := s.planImage(ctx, repo, d.Digest, mediaType, child, a.toRead); err != nil {
+		if err := s.planImage(ctx, repo, c.digest, c.mediaType, child, a.toRead); err != nil {
 			return a, err
 		}
 	}
 	return a, nil
+}
+
+// A childManifest is one that an image index names.
+type childManifest struct {
+	digest    digest.Digest
+	mediaType string
+	body      []byte
+}
+
+// children reads the manifests that an image index names, as many as are looked at
+// when it is judged, without those that the repository does not hold. It ends with
+// an error.
+func children(ctx context.Context, repo *remote.Repository, m verify.Manifest) iter.Seq2[childManifest, error] {
+	return func(yield func(childManifest, error) bool) {
+		for i, d := range m.Manifests[:min(len(m.Manifests), maxChildren)] {
+			mediaType, body, err := repo.Manifest(ctx, d)
+			if errors.Is(err, verify.ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				yield(childManifest{}, fmt.Errorf("read manifest %d of %d (%s): %w", i+1, len(m.Manifests), d.Digest, err))
+				return
+			}
+			if !yield(childManifest{d.Digest, mediaType, body}, nil) {
+				return
+			}
+		}
+	}
 }
 
 func (s *run) planImage(ctx context.Context, repo *remote.Repository, dgst digest.Digest, mediaType string, m verify.Manifest, sum *Amount) error {

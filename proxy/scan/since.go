@@ -51,18 +51,11 @@ func (s *run) late(ctx context.Context, repo *remote.Repository, m verify.Manife
 	if m.Kind != verify.IndexKind {
 		return s.lateImage(ctx, repo, m)
 	}
-	for i, d := range m.Manifests {
-		if i == maxChildren {
-			break
-		}
-		mediaType, body, err := repo.Manifest(ctx, d)
-		if errors.Is(err, verify.ErrNotFound) {
-			continue
-		}
+	for c, err := range children(ctx, repo, m) {
 		if err != nil {
-			return false, fmt.Errorf("read manifest %d of %d (%s): %w", i+1, len(m.Manifests), d.Digest, err)
+			return false, err
 		}
-		child, err := verify.ParseManifest(mediaType, body)
+		child, err := verify.ParseManifest(c.mediaType, c.body)
 		if err != nil {
 			return true, nil
 		}
