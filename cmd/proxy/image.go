@@ -14,7 +14,6 @@ import (
 	"diffgate/cmd/proxy/show"
 	"diffgate/proxy/api"
 	"diffgate/verify"
-	"diffgate/verify/index"
 )
 
 // imageFlags are those of proxy image.
@@ -81,14 +80,10 @@ const (
 )
 
 func (f *imageFlags) run(cmd *cobra.Command, ref string) error {
-	if err := f.flags.read(cmd.InOrStdin()); err != nil {
+	m, err := f.begin(cmd)
+	if err != nil {
 		return err
 	}
-	facts := index.NewMemory()
-	defer facts.Close()
-	f.cfg.Facts = facts
-	m := startMeter(cmd.ErrOrStderr())
-	f.cfg.OnRead = m.add
 	defer m.end()
 	ctx, out := cmd.Context(), cmd.OutOrStdout()
 	images, absent, err := f.images(ctx, ref)

@@ -17,6 +17,7 @@ import (
 	"diffgate/proxy/api"
 	"diffgate/proxy/remote"
 	"diffgate/verify"
+	"diffgate/verify/index"
 	"diffgate/verify/layout"
 )
 
@@ -74,6 +75,17 @@ type registries struct {
 	flags   registryFlags
 	cfg     remote.Config // but for what depends on the registry
 	clients map[string]*remote.Client
+}
+
+// begin gets ready for a command that keeps no facts when it ends. The caller ends
+// the meter.
+func (r *registries) begin(cmd *cobra.Command) (*meter, error) {
+	if err := r.flags.read(cmd.InOrStdin()); err != nil {
+		return nil, err
+	}
+	m := startMeter(cmd.ErrOrStderr())
+	r.cfg.Facts, r.cfg.OnRead = index.NewMemory(), m.add
+	return m, nil
 }
 
 func (r *registries) client(ctx context.Context, host string) (*remote.Client, error) {
@@ -187,18 +199,23 @@ func (i image) judge(ctx context.Context) (judged, verify.Report) {
 	out := judged{Image: i.name, Report: api.Report{Name: i.subject.Name, Reference: i.subject.Reference,
 		Digest: i.subject.Digest, MediaType: i.subject.MediaType, Verdict: verify.Unverified}}
 	r, err := verify.Check(ctx, i.repo, i.subject.MediaType, i.body)
-	if want, message, ok := wrongBytes(err); ok {
-		out.Verdict, out.Message, out.code = verify.Mismatch, message, exitMismatch
-		out.Findings = []api.Found{{Finding: api.Finding{Reason: api.ReasonWrongBytes, Digest: want}, Message: message}}
-		return out, r
-	}
 	if err != nil {
-		out.Error, out.code = fmt.Sprintf("%s: %v", i.name, err), exitUndecided
+		out.fail(fmt.Errorf("%s: %w", i.name, err))
 		return out, r
 	}
 	out.Report = api.NewReport(i.subject, r, verify.Policy{})
 	out.code = exitCode(out.Verdict)
 	return out, r
+}
+
+// fail makes the answer that there is none, or that what was read is wrong.
+func (j *judged) fail(err error) {
+	if want, message, ok := wrongBytes(err); ok {
+		j.Verdict, j.Message, j.code = verify.Mismatch, message, exitMismatch
+		j.Findings = []api.Found{{Finding: api.Finding{Reason: api.ReasonWrongBytes, Digest: want}, Message: message}}
+		return
+	}
+	j.Verdict, j.Error, j.code = verify.Unverified, err.Error(), exitUndecided
 }
 
 // wrongBytes tells a registry that holds wrong bytes, or a file that does, from

@@ -21,9 +21,9 @@ import (
 
 // The formats of -o.
 const (
-	formatTable = "table"
-	formatJSON  = "json"
-	formatLines = "jsonl"
+	formatTable = string(show.Table)
+	formatJSON  = string(show.JSON)
+	formatLines = string(show.JSONL)
 )
 
 // An indexOutput is how a command of index prints.
@@ -165,13 +165,7 @@ func (t *tableRecords) write(r api.Record) error {
 
 // digest returns a digest as a cell, short as docker's if it is for people.
 func (t *tableRecords) digest(d digest.Digest) string {
-	if d == "" {
-		return "-"
-	}
-	if t.short { // facts are of SHA-256 alone
-		return d.Encoded()[:12]
-	}
-	return d.String()
+	return dash(show.Style{Short: t.short}.Digest(d.String()))
 }
 
 func (t *tableRecords) close([]string) error {

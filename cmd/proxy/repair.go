@@ -16,7 +16,6 @@ import (
 	"diffgate/cmd/proxy/show"
 	"diffgate/proxy/api"
 	"diffgate/verify"
-	"diffgate/verify/index"
 	"diffgate/verify/repair"
 )
 
@@ -91,14 +90,10 @@ func (f *repairFlags) run(cmd *cobra.Command, ref string) error {
 	if f.push != "" && reference.TagRegexp.FindString(f.push) != f.push {
 		return fmt.Errorf("--push %q is not a tag", f.push)
 	}
-	if err := f.flags.read(cmd.InOrStdin()); err != nil {
+	m, err := f.begin(cmd)
+	if err != nil {
 		return err
 	}
-	facts := index.NewMemory()
-	defer facts.Close()
-	f.cfg.Facts = facts
-	m := startMeter(cmd.ErrOrStderr())
-	f.cfg.OnRead = m.add
 	defer m.end()
 	ctx := cmd.Context()
 	i, err := f.image(ctx, ref)

@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"diffgate/cmd/proxy/show"
-	"diffgate/proxy/api"
 	"diffgate/verify"
 	"diffgate/verify/index"
 	"diffgate/verify/layout"
@@ -185,13 +184,8 @@ func (f *verifyFlags) judge(ctx context.Context, name string, i image, err error
 
 // undecided is the answer about an image that cannot be read.
 func undecided(name string, err error) judged {
-	j := judged{Image: name, Report: api.Report{Verdict: verify.Unverified}, code: exitUndecided}
-	if want, message, ok := wrongBytes(err); ok {
-		j.Verdict, j.Message, j.code = verify.Mismatch, message, exitMismatch
-		j.Findings = []api.Found{{Finding: api.Finding{Reason: api.ReasonWrongBytes, Digest: want}, Message: message}}
-		return j
-	}
-	j.Error = err.Error()
+	j := judged{Image: name}
+	j.fail(err)
 	return j
 }
 
