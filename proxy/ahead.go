@@ -82,7 +82,7 @@ func (x *exchange) readBack(dgst digest.Digest) {
 			return err
 		}
 		defer release()
-		_, err = repo.hash(ctx, dgst)
+		_, err = repo.hash(ctx, dgst, false)
 		return err
 	}})
 }

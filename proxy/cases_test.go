@@ -131,6 +131,8 @@ func answerTo(c verifytest.Case, mode proxy.Mode) caseAnswer {
 			code = "MANIFEST_BLOB_UNKNOWN"
 		}
 		return caseAnswer{Status: http.StatusBadRequest, Codes: codes(code, len(bad)), Findings: bad}
+	case isNowhere(c.Image): // what distribution says of a foreign layer without URLs
+		return caseAnswer{Status: http.StatusInternalServerError, Codes: "UNKNOWN,UNKNOWN,MANIFEST_BLOB_UNKNOWN"}
 	case missing(c.Image) > 0: // distribution refuses what the gate lets pass
 		return caseAnswer{Status: http.StatusBadRequest, Codes: codes("MANIFEST_BLOB_UNKNOWN", missing(c.Image))}
 	}
@@ -140,8 +142,18 @@ func answerTo(c verifytest.Case, mode proxy.Mode) caseAnswer {
 // rejected returns the findings of a case for which it is refused.
 func rejected(c verifytest.Case) []string {
 	return slices.DeleteFunc(slices.Clone(c.Findings), func(f string) bool {
-		return strings.HasSuffix(f, ": unverifiable") || strings.HasSuffix(f, ": not_portable")
+		return strings.HasSuffix(f, ": not_portable") || f == "image: not_an_image"
 	})
+}
+
+// isNowhere reports whether an image has a foreign layer that is neither in the
+// registry nor at any URL.
+func isNowhere(img verifytest.Image) bool {
+	return slices.ContainsFunc(img.Layers, func(l verifytest.Layer) bool { return l.Absent && isForeign(l) && len(l.URLs) == 0 })
+}
+
+func isForeign(l verifytest.Layer) bool {
+	return strings.Contains(l.MediaType, ".foreign.") || strings.Contains(l.MediaType, ".nondistributable.")
 }
 
 // missing counts the descriptors of blobs that distribution misses.
@@ -151,8 +163,7 @@ func missing(img verifytest.Image) int {
 		n++
 	}
 	for _, l := range img.Layers {
-		foreign := strings.Contains(l.MediaType, ".foreign.") || strings.Contains(l.MediaType, ".nondistributable.")
-		if l.Absent && !foreign {
+		if l.Absent && !isForeign(l) {
 			n++
 		}
 	}

@@ -61,8 +61,14 @@ func (x *exchange) followBlob(res *http.Response) error {
 	if x.rt.kind != v2.RouteNameBlob || !isRead(x.r.Method) || !isRedirect(res.StatusCode) || x.p.cfg.PassRedirects {
 		return nil
 	}
+	return x.followInto(res, x.r.Header)
+}
+
+// followInto puts what the storage service answers in place of the registry's
+// redirect to it. wanted are headers that say which part is wanted.
+func (x *exchange) followInto(res *http.Response, wanted http.Header) error {
 	registry := res.Header
-	followed, err := x.p.upstream.follow(x.r.Context(), res, x.r.Header)
+	followed, err := x.p.upstream.follow(x.r.Context(), res, wanted)
 	if err != nil {
 		return err
 	}

@@ -82,8 +82,17 @@ func (e *upstreamError) Is(target error) bool {
 	return target == verify.ErrForbidden && (e.status == http.StatusUnauthorized || e.status == http.StatusForbidden)
 }
 
-// errAnswer marks an answer of the upstream that is of no use to anybody.
-var errAnswer = errors.New("the upstream answered")
+// An answeredError is an answer of the upstream to a request of our own that says
+// nothing to the client.
+type answeredError struct{ status int }
+
+func (e *answeredError) Error() string {
+	return fmt.Sprintf("the upstream answered %d %s", e.status, http.StatusText(e.status))
+}
+
+// passing reports whether the answer is about the state of the upstream, or of what
+// stands in front of it, and not about what was asked for.
+func (e *answeredError) passing() bool { return e.status > http.StatusInternalServerError }
 
 // relayed are the headers of an upstreamError that reach the client.
 var relayed = []string{"WWW-Authenticate", "Retry-After", "Content-Type"}
@@ -98,9 +107,10 @@ var relayedCodes = map[int]errcode.ErrorCode{
 // toHTTP makes any error an answer.
 func toHTTP(err error) *httpError {
 	var (
-		answer *httpError
-		up     *upstreamError
-		wrong  *wrongBlobError
+		answer   *httpError
+		up       *upstreamError
+		wrong    *wrongBlobError
+		answered *answeredError
 	)
 	switch {
 	case errors.As(err, &answer):
@@ -127,8 +137,9 @@ func toHTTP(err error) *httpError {
 		return errUnavailable(statusClientGone, "the request was cancelled", err)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, errStalled), isTimeout(err):
 		return errUnavailable(http.StatusGatewayTimeout, "the upstream registry did not answer in time", err)
-	case errors.Is(err, errAnswer):
-		return errUnavailable(http.StatusBadGateway, "the upstream registry failed", err)
+	case errors.As(err, &answered):
+		return errUnavailable(http.StatusServiceUnavailable, fmt.Sprintf(
+			"this could not be judged, because the registry answered %d to a question of Diffgate's; try again", answered.status), err)
 	}
 	return errUnavailable(http.StatusBadGateway, "the upstream registry cannot be reached", err)
 }

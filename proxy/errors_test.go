@@ -192,8 +192,8 @@ func TestConfigSizes(t *testing.T) {
 		body   string
 	}{
 		{img, http.StatusCreated, ""},
-		{larger, http.StatusBadRequest, fmt.Sprintf(`{"errors":[{"code":"MANIFEST_INVALID","message":"the config is larger than %d bytes (limits.config)",`+
-			`"detail":{"reason":"config_invalid","digest":"%s","report":"/v2/app/_diffids/manifests/%s"}}]}`+"\n", limit, larger.ConfigDigest(), larger.Digest())},
+		{larger, http.StatusBadRequest, fmt.Sprintf(`{"errors":[{"code":"MANIFEST_INVALID","message":"over limit: the config is larger than %d bytes (limits.config)",`+
+			`"detail":{"reason":"over_limit","digest":"%s","report":"/v2/app/_diffids/manifests/%s"}}]}`+"\n", limit, larger.ConfigDigest(), larger.Digest())},
 	} {
 		reg := newRegistry(t)
 		p := newProxy(t, reg.URL, func(c *proxy.Config) { c.MaxConfig = int64(limit) })

@@ -37,6 +37,7 @@ func (x *exchange) forward(onResponse func(*http.Response) error) error {
 			if err := x.followBlob(res); err != nil {
 				return err
 			}
+			x.followManifest(res)
 			x.takeOffPrefix(res)
 			if err := x.keepLocation(res); err != nil {
 				return err

@@ -34,6 +34,9 @@ func gate(x *exchange) error {
 	return x.forward(func(res *http.Response) error {
 		switch res.StatusCode {
 		case http.StatusCreated:
+			if err := x.lateLayers(m, report); err != nil {
+				return err
+			}
 			setWarnings(res.Header, warnings)
 			x.remember(m, report)
 		case http.StatusBadRequest, http.StatusNotFound:

@@ -52,7 +52,10 @@ func TestPolicy(t *testing.T) {
 	zeros.Blob = append(zeros.Blob, make([]byte, 512)...)
 	noType := verifytest.NewImage(verifytest.GzipLayer(tar))
 	noType.RawConfig = fmt.Appendf(nil, `{"architecture":"amd64","os":"linux","rootfs":{"type":"la\"\\%%\u00e9","diff_ids":[%q]}}`, noType.DiffIDs[0])
-	strict := verify.Policy{RejectNotPortable: true, RejectUnverifiable: true}
+	strict := verify.Policy{RejectNotPortable: true}
+	lenient := verify.Policy{AllowUnverifiable: []verify.Cause{verify.CauseEncrypted}}
+	encrypted := typed(verifytest.TarLayer(noise(1000)), "application/vnd.oci.image.layer.v1.tar+gzip+encrypted")
+	encrypted.Annotations = map[string]string{"org.opencontainers.image.enc.keys.jwe": "e30="}
 	for _, tt := range []struct {
 		is     string
 		image  verifytest.Image
@@ -63,8 +66,8 @@ func TestPolicy(t *testing.T) {
 		{"the same in a strict shop", verifytest.NewImage(zeros), strict, "not_portable"},
 		{"the same where nobody cares", verifytest.NewImage(zeros), verify.Policy{IgnoreNotPortable: true}, ""},
 		{"gzip that is called zstd", verifytest.NewImage(typed(verifytest.GzipLayer(tar), ocispec.MediaTypeImageLayerZstd)), verify.Policy{}, `299 - "layer 1 of 1 is gzip and its media type says zstd`},
-		{"an encrypted layer", verifytest.NewImage(typed(verifytest.TarLayer(noise(1000)), "application/vnd.oci.image.layer.v1.tar+gzip+encrypted")), verify.Policy{}, `299 - "unverifiable layer 1 of 1 (`},
-		{"the same in a strict shop", verifytest.NewImage(typed(verifytest.TarLayer(noise(1000)), "application/vnd.oci.image.layer.v1.tar+gzip+encrypted")), strict, "unverifiable"},
+		{"an encrypted layer, whose diff_id is not proven", verifytest.WrongDigit(verifytest.NewImage(encrypted)), verify.Policy{}, "unverifiable"},
+		{"the same where encrypted layers are allowed", verifytest.WrongDigit(verifytest.NewImage(encrypted)), lenient, `299 - "unverifiable layer 1 of 1 (`},
 		{"text of the config that would break out of the header", noType, verify.Policy{}, `299 - "rootfs.type is 'la/'// /u00e9', not 'layers'`},
 	} {
 		t.Run(tt.is, func(t *testing.T) {
@@ -121,7 +124,6 @@ func TestNoImages(t *testing.T) {
 		return img.Manifest()
 	}
 	attestation := verifytest.NewImage(layer(verifytest.InToto))
-	attestation.DiffIDs[0] = verifytest.NewImage().ConfigDigest().String() // of something else
 	for _, tt := range []struct {
 		is  string
 		put func() (mediaType string, body []byte)
@@ -129,8 +131,8 @@ func TestNoImages(t *testing.T) {
 		{"a Helm chart", func() (string, []byte) {
 			return artifact("application/vnd.cncf.helm.config.v1+json", "application/vnd.cncf.helm.chart.content.v1.tar+gzip")
 		}},
-		{"a signature under an image config", func() (string, []byte) {
-			return artifact(ocispec.MediaTypeImageConfig, "application/vnd.dev.cosign.simplesigning.v1+json")
+		{"a signature under a config type of its own", func() (string, []byte) {
+			return artifact("application/vnd.dev.cosign.config.v1+json", "application/vnd.dev.cosign.simplesigning.v1+json")
 		}},
 		{"an artifact with the empty config", func() (string, []byte) { return artifact(ocispec.MediaTypeEmptyJSON, "text/plain") }},
 		{"an attestation with an image config", attestation.Manifest},
@@ -270,6 +272,7 @@ func TestForeignLayers(t *testing.T) {
 	layer := verifytest.GzipLayer(verifytest.Tar("etc/motd", "hello\n"))
 	layer.MediaType = verifytest.DockerForeign
 	honest := verifytest.NewImage(layer).Docker()
+	allowed := verify.Policy{AllowUnverifiable: []verify.Cause{verify.CauseForeign}}
 	for _, tt := range []struct {
 		is     string
 		image  verifytest.Image
@@ -280,9 +283,10 @@ func TestForeignLayers(t *testing.T) {
 	}{
 		{"it is held, and as claimed", honest, true, verify.Policy{}, 201, ""},
 		{"it is held, and not as claimed", verifytest.WrongDigit(honest), true, verify.Policy{}, 400, "diff_id_mismatch"},
-		{"it is elsewhere", honest, false, verify.Policy{}, 201, `299 - "unverifiable layer 1 of 1 (`},
-		{"it is elsewhere, whatever is claimed", verifytest.WrongDigit(honest), false, verify.Policy{}, 201, `299 - "unverifiable layer 1 of 1 (`},
-		{"it is elsewhere, in a strict shop", honest, false, verify.Policy{RejectUnverifiable: true}, 400, "unverifiable"},
+		{"it is elsewhere", honest, false, verify.Policy{}, 400, "unverifiable"},
+		{"it is elsewhere, and that is allowed", honest, false, allowed, 201, `299 - "unverifiable layer 1 of 1 (`},
+		{"it is elsewhere, and that is allowed, whatever is claimed", verifytest.WrongDigit(honest), false, allowed, 201, `299 - "unverifiable layer 1 of 1 (`},
+		{"it is held, and not as claimed, where it might be elsewhere", verifytest.WrongDigit(honest), true, allowed, 400, "diff_id_mismatch"},
 	} {
 		t.Run(tt.is, func(t *testing.T) {
 			t.Parallel()

@@ -6,8 +6,10 @@ import (
 	"sync"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/opencontainers/go-digest"
 	"go.uber.org/zap"
+	"golang.org/x/sync/semaphore"
 
 	"diffgate/verify"
 )
@@ -18,7 +20,10 @@ type ledger struct {
 	index   Index
 	log     *zap.Logger
 	metrics *Metrics
-	slots   chan struct{} // one for each fetch that may run
+	slots   chan struct{}                       // one for each fetch that may run
+	slow    *semaphore.Weighted                 // the lane of blobs that are slow to decode; of size 1
+	relearn *lru.Cache[digest.Digest, struct{}] // facts of limits that were learned again
+	began   time.Time
 
 	ctx    context.Context // of the work, which outlives the requests that began it
 	cancel context.CancelFunc
@@ -36,15 +41,23 @@ type flight struct {
 	err  error
 }
 
-func newLedger(index Index, fetches int, log *zap.Logger, m *Metrics) *ledger {
+func newLedger(index Index, fetches int, slow *semaphore.Weighted, log *zap.Logger, m *Metrics) (*ledger, error) {
+	relearn, err := lru.New[digest.Digest, struct{}](relearnKept)
+	if err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	return &ledger{
 		index: index, log: log, metrics: m,
-		slots: make(chan struct{}, fetches),
-		ctx:   ctx, cancel: cancel,
+		slots: make(chan struct{}, fetches), slow: slow,
+		relearn: relearn, began: time.Now(),
+		ctx: ctx, cancel: cancel,
 		flights: map[digest.Digest]*flight{},
-	}
+	}, nil
 }
+
+// relearnKept is how many facts are remembered as learned again.
+const relearnKept = 4096
 
 // close drops the fetches under way and waits for all work. Facts that only
 // wait for a hasher are recorded first.
@@ -61,6 +74,8 @@ func (l *ledger) close() {
 func (l *ledger) known(ctx context.Context, dgst digest.Digest) (verify.Fact, bool) {
 	f, err := l.index.Get(ctx, dgst)
 	switch {
+	case err == nil && l.stale(f):
+		l.metrics.lookups.WithLabelValues("miss").Inc()
 	case err == nil:
 		l.metrics.lookups.WithLabelValues("hit").Inc()
 		return f, true
@@ -72,6 +87,24 @@ func (l *ledger) known(ctx context.Context, dgst digest.Digest) (verify.Fact, bo
 	}
 	return verify.Fact{}, false
 }
+
+// stale reports whether a fact ended at a limit before this process began. Its
+// limits may be other ones, so the blob is read again, once.
+func (l *ledger) stale(f verify.Fact) bool {
+	if !l.isOld(f) {
+		return false
+	}
+	seen, _ := l.relearn.ContainsOrAdd(f.Digest, struct{}{})
+	return !seen
+}
+
+func (l *ledger) isOld(f verify.Fact) bool {
+	return !f.Final() && f.LearnedAt.Before(l.began.Truncate(time.Second))
+}
+
+// A learner fetches a blob and returns the fact about it. It gives up a blob that is
+// slow to decode, unless it runs in the slow lane.
+type learner func(ctx context.Context, slow bool) (verify.Fact, error)
 
 // observe learns the fact that sum returns, in the background: sum waits for a
 // hasher. It always calls sum. Those who ask for dgst meanwhile wait for it. If
@@ -112,7 +145,7 @@ func (l *ledger) observe(dgst digest.Digest, sum func() verify.Fact, again func(
 //
 // A fetch may fail for a reason of the one who asked first (a right, a
 // repository); those who only waited for it then try for themselves.
-func (l *ledger) fact(ctx context.Context, dgst digest.Digest, fetch func(context.Context) (verify.Fact, error)) (verify.Fact, error) {
+func (l *ledger) fact(ctx context.Context, dgst digest.Digest, fetch learner) (verify.Fact, error) {
 	for {
 		if f, ok := l.known(ctx, dgst); ok {
 			return f, nil
@@ -145,7 +178,7 @@ var errGivenUp = errors.New("hashing was given up")
 var errClosed = errors.New("the proxy is shutting down")
 
 // join returns the flight of dgst, and whether this call began it.
-func (l *ledger) join(dgst digest.Digest, fetch func(context.Context) (verify.Fact, error)) (*flight, bool, error) {
+func (l *ledger) join(dgst digest.Digest, fetch learner) (*flight, bool, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if fl := l.flights[dgst]; fl != nil {
@@ -161,7 +194,7 @@ func (l *ledger) join(dgst digest.Digest, fetch func(context.Context) (verify.Fa
 		defer l.work.Done()
 		// Another flight may have landed after the caller looked.
 		fact, err := l.index.Get(l.ctx, dgst)
-		if err != nil {
+		if err != nil || l.isOld(fact) {
 			fact, err = l.fetch(dgst, fetch)
 		}
 		l.land(dgst, fl, fact, err)
@@ -169,14 +202,9 @@ func (l *ledger) join(dgst digest.Digest, fetch func(context.Context) (verify.Fa
 	return fl, true, nil
 }
 
-func (l *ledger) fetch(dgst digest.Digest, fetch func(context.Context) (verify.Fact, error)) (verify.Fact, error) {
-	release, err := l.slot(l.ctx)
-	if err != nil {
-		return verify.Fact{}, errClosed
-	}
-	defer release()
+func (l *ledger) fetch(dgst digest.Digest, fetch learner) (verify.Fact, error) {
 	began := time.Now()
-	fact, err := fetch(l.ctx)
+	fact, err := l.inLane(fetch)
 	switch {
 	case err != nil && l.ctx.Err() != nil:
 		return verify.Fact{}, errClosed
@@ -191,6 +219,25 @@ func (l *ledger) fetch(dgst digest.Digest, fetch func(context.Context) (verify.F
 		err = l.write(func(ctx context.Context) error { return l.index.Link(ctx, dgst, fact.Digest) })
 	}
 	return fact, err
+}
+
+// inLane runs a fetch in a slot, and in the slow lane if it turns out to be slow: it
+// waits there without a slot, so that others are not held up.
+func (l *ledger) inLane(fetch learner) (verify.Fact, error) {
+	release, err := l.slot(l.ctx)
+	if err != nil {
+		return verify.Fact{}, err
+	}
+	fact, err := fetch(l.ctx, false)
+	release()
+	if err != nil || fact.Problem != verify.GivenUp {
+		return fact, err
+	}
+	if err := l.slow.Acquire(l.ctx, 1); err != nil {
+		return verify.Fact{}, err
+	}
+	defer l.slow.Release(1)
+	return fetch(l.ctx, true)
 }
 
 // slot waits until one more blob may be fetched and hashed. release must be

@@ -32,6 +32,7 @@ type Metrics struct {
 	conflicts       prometheus.Counter
 	hashersWaiting  prometheus.Gauge
 	notAhead        prometheus.Counter
+	lateForeign     *prometheus.CounterVec
 }
 
 // NewMetrics registers the counters with reg; nil keeps them to themselves. It
@@ -61,6 +62,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		conflicts:       b.counter("index_conflicts_total", "Facts that contradict the DiffID index. Any is an alarm."),
 		hashersWaiting:  b.gauge("hashers_waiting", "Blobs waiting to be fetched and hashed."),
 		notAhead:        b.counter("ahead_dropped_total", "Blobs that were not hashed ahead because too many waited."),
+		lateForeign:     b.counters("late_foreign_total", "Images refused after the registry had accepted them, because a foreign layer arrived late and does not match. deleted says whether the registry deleted the image.", "deleted"),
 	}
 }
 

@@ -199,9 +199,14 @@ func New(cfg Config) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
+	slow := semaphore.NewWeighted(1)
+	cfg.Limits.Slow = slow
 	tapped := cfg.Limits
 	tapped.Memory, tapped.Lag = semaphore.NewWeighted(windowsMemory), cfg.Lag
-	ledger := newLedger(cfg.Index, cfg.Fetches, cfg.Log, cfg.Metrics)
+	ledger, err := newLedger(cfg.Index, cfg.Fetches, slow, cfg.Log, cfg.Metrics)
+	if err != nil {
+		return nil, err
+	}
 	return &Proxy{
 		cfg:       cfg,
 		tapped:    tapped,

@@ -6,7 +6,10 @@ import (
 	"net/http"
 	"slices"
 
+	"github.com/distribution/distribution/v3/registry/api/errcode"
+	v2 "github.com/distribution/distribution/v3/registry/api/v2"
 	"github.com/opencontainers/go-digest"
+	"go.uber.org/zap"
 
 	"diffgate/verify"
 )
@@ -25,14 +28,33 @@ func pullGate(x *exchange) error {
 	x.r.Header.Set("Accept-Encoding", "identity")
 	x.r.Header.Del("Range")
 	return x.forward(func(res *http.Response) error {
-		if res.StatusCode != http.StatusOK || verify.KindOf(res.Header.Get("Content-Type")) == verify.IndexKind {
+		isIndex := verify.KindOf(res.Header.Get("Content-Type")) == verify.IndexKind
+		switch {
+		case isRedirect(res.StatusCode) && x.p.cfg.Pulls == Enforce: // it was not followed, see followManifest
+			return errRefused(http.StatusForbidden, errcode.ErrorCodeDenied, "the registry redirects to this manifest, and Diffgate could not follow to judge it (verify.pulls)")
+		case res.StatusCode != http.StatusOK, isIndex && x.r.Method == http.MethodHead:
 			return nil
-		}
-		if x.r.Method == http.MethodHead {
+		case x.r.Method == http.MethodHead:
 			return x.judgeHead(res)
 		}
 		return x.judgePull(res)
 	})
+}
+
+// followManifest puts the manifest that the registry redirects to in place of the
+// redirect, if manifests that are read are judged: otherwise a client would read it
+// unjudged. If it cannot be followed the answer stays as it is.
+func (x *exchange) followManifest(res *http.Response) {
+	if x.rt.kind != v2.RouteNameManifest || x.p.cfg.Pulls == Off || !isRead(x.r.Method) || !isRedirect(res.StatusCode) {
+		return
+	}
+	redirect := *res
+	err := x.followInto(res, http.Header{}) // conditions were for the registry
+	if err != nil {
+		*res = redirect
+		res.Body, res.ContentLength = http.NoBody, 0
+		x.p.cfg.Log.Warn("redirect of a manifest is not followed", zap.String("vars.name", x.rt.name), zap.Error(err))
+	}
 }
 
 // judgeHead judges a manifest that only its digest is told of.
@@ -72,13 +94,17 @@ func (x *exchange) judgePull(res *http.Response) error {
 		size -= rest
 	}
 	m := manifest{digest: digest.FromBytes(body), contentType: typeOf(res, body), body: body}
-	if err == nil && !judgedByItself(m) {
-		res.Body = putBack{io.MultiReader(bytes.NewReader(body), res.Body), res.Body}
-		return nil
+	if want, bad := digest.Parse(x.rt.reference); err == nil && bad == nil {
+		err = x.checkServed(want, body)
 	}
 	var report verify.Report
+	judged := true
 	if err == nil {
-		report, err = x.judgeStored(m)
+		report, judged, err = x.judgeServed(m)
+	}
+	if err == nil && !judged {
+		res.Body = putBack{io.MultiReader(bytes.NewReader(body), res.Body), res.Body}
+		return nil
 	}
 	warnings, refused := judging{x, m, x.p.cfg.Pulls, "pull", x.refusePull}.decide(report, err)
 	if refused != nil {
@@ -87,6 +113,30 @@ func (x *exchange) judgePull(res *http.Response) error {
 	setWarnings(res.Header, warnings)
 	res.Body = putBack{io.MultiReader(bytes.NewReader(body), res.Body), res.Body}
 	return nil
+}
+
+// checkServed returns an error when the manifest is not the one of the digest that
+// it was asked for by.
+func (x *exchange) checkServed(want digest.Digest, body []byte) error {
+	if got := want.Algorithm().FromBytes(body); got != want {
+		return &wrongBlobError{x.rt.name, want, got, false}
+	}
+	return nil
+}
+
+// judgeServed judges a manifest that a client reads. Of an image index only the
+// manifests in its descriptors are judged: the others are judged when they are read.
+// It returns false when there is nothing to judge.
+func (x *exchange) judgeServed(m manifest) (report verify.Report, judged bool, err error) {
+	if verify.KindOf(m.contentType) == verify.IndexKind {
+		report, err = verify.CheckInline(x.r.Context(), stored{repository: x.repository(), fetch: true}, m.contentType, m.body)
+		return report, err != nil || len(report.Children) > 0, err
+	}
+	if !judgedByItself(m) {
+		return report, false, nil
+	}
+	report, err = x.judgeStored(m)
+	return report, true, err
 }
 
 // judgeStored judges a manifest that the registry holds, or tells what was found

@@ -115,6 +115,7 @@ func TestVerdicts(t *testing.T) {
 	encrypted := verifytest.Honest(2)
 	encrypted.Layers[1].MediaType += "+encrypted"
 	encrypted.Layers[1].Blob = noise(1000)
+	encrypted.Layers[1].Annotations = map[string]string{"org.opencontainers.image.enc.keys.jwe": "e30="}
 	chart := verifytest.NewImage(verifytest.Layer{MediaType: "application/vnd.cncf.helm.chart.content.v1.tar+gzip", Blob: []byte("chart")})
 	chart.ConfigType, chart.RawConfig = "application/vnd.cncf.helm.config.v1+json", []byte("{}")
 	for _, tt := range []struct {
@@ -263,10 +264,10 @@ func TestReportOfAnImageIndex(t *testing.T) {
 		}
 	}
 	platforms := map[string]string{
-		"true": `"os":"linux","architecture":"arm","variant":"v7"`, "false": `"os":"linux","architecture":"amd64"`,
+		"true": `"os":"linux","architecture":"amd64","variant":"v2"`, "false": `"os":"linux","architecture":"amd64"`,
 		"gone": `"os":"windows","architecture":"amd64"`, "artifact": `"os":"unknown","architecture":"unknown"`,
 	}
-	slashed := map[string]string{"true": "linux/arm/v7", "false": "linux/amd64", "gone": "windows/amd64", "artifact": "unknown/unknown"}
+	slashed := map[string]string{"true": "linux/amd64/v2", "false": "linux/amd64", "gone": "windows/amd64", "artifact": "unknown/unknown"}
 	verdicts := map[string]string{"true": "match", "false": "mismatch", "gone": "unverified", "artifact": "not_an_image"}
 	for tag, tt := range map[string]struct {
 		children []string
@@ -307,7 +308,7 @@ func TestReportOfAnImageIndex(t *testing.T) {
 		}
 	}
 	for platform, want := range map[string]string{
-		"linux/amd64": "false", "linux/arm/v7": "true", "linux/arm": "true", "unknown/unknown": "artifact", // asked of "worst"
+		"linux/amd64": "false", "linux/amd64/v2": "true", "unknown/unknown": "artifact", // asked of "worst"
 		"windows/amd64": "", "linux/ar": "", "plan9/386": "",
 	} {
 		got := get(t, p.URL+"/v2/app/_diffids/manifests/worst?platform="+platform)
@@ -341,7 +342,7 @@ func TestReportOfWhatCannotBeRead(t *testing.T) {
 		want   int
 		code   string
 	}{
-		{"the registry fails", 500, nil, 502, "UNAVAILABLE"},
+		{"the registry fails", 500, nil, 503, "UNAVAILABLE"},
 		{"it asks for patience", 429, nil, 429, "TOOMANYREQUESTS"},
 		{"it gives another manifest", 200, []byte("{}"), 502, "UNAVAILABLE"},
 		{"it gives too much", 200, make([]byte, len(body)+1), 502, "UNAVAILABLE"},

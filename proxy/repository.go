@@ -26,10 +26,6 @@ func (x *exchange) repository() repository { return repository{x.p, x.caller(), 
 func (r repository) Config(ctx context.Context, desc ocispec.Descriptor) ([]byte, error) {
 	data, err := r.p.upstream.config(ctx, r.caller, r.name, desc)
 	r.p.ledger.seen(ctx, desc.Digest, err)
-	if errors.Is(err, errTooLarge) {
-		return nil, &verify.ClaimError{Reason: verify.ReasonConfigInvalid,
-			Message: fmt.Sprintf("the config is larger than %d bytes (limits.config)", r.p.cfg.MaxConfig)}
-	}
 	return data, err
 }
 
@@ -46,13 +42,33 @@ func (r repository) held(ctx context.Context, desc ocispec.Descriptor) error {
 // Manifest implements verify.Manifests.
 func (r repository) Manifest(ctx context.Context, desc ocispec.Descriptor) (mediaType string, body []byte, err error) {
 	m, err := r.manifest(ctx, desc.Digest.String())
-	return m.contentType, m.body, err
+	return m.contentType, m.body, noManifest(err)
+}
+
+// noManifest tells verify.Check of an answer of the registry that holds no manifest.
+// registry:2, for one, answers 500 when it is asked for a layer as a manifest.
+func noManifest(err error) error {
+	var answered *answeredError
+	var wrong *wrongBlobError
+	switch {
+	case errors.As(err, &answered) && !answered.passing(), errors.As(err, &wrong), errors.Is(err, errLargeManifest):
+		return fmt.Errorf("%w: %w", verify.ErrNoManifest, err)
+	}
+	return err
+}
+
+// Known implements verify.Manifests.
+func (r repository) Known(ctx context.Context, dgst digest.Digest) (verify.Fact, error) {
+	return r.p.cfg.Index.Get(ctx, dgst)
 }
 
 // manifest reads a manifest from the registry.
 func (r repository) manifest(ctx context.Context, ref string) (manifest, error) {
 	res, err := r.p.upstream.do(ctx, r.caller, http.MethodGet, r.manifestPath(ref), "", manifestTypes...)
 	if err != nil {
+		return manifest{}, err
+	}
+	if res, err = r.p.upstream.follow(ctx, res, nil); err != nil {
 		return manifest{}, err
 	}
 	if res.StatusCode != http.StatusOK {
@@ -77,10 +93,13 @@ func (r repository) manifest(ctx context.Context, ref string) (manifest, error) 
 func (p *Proxy) readManifestBody(r io.Reader) ([]byte, error) {
 	body, err := io.ReadAll(io.LimitReader(r, p.cfg.MaxManifest+1))
 	if err == nil && int64(len(body)) > p.cfg.MaxManifest {
-		err = errUnavailable(http.StatusBadGateway, "the manifest is larger than limits.manifest", nil)
+		err = errUnavailable(http.StatusBadGateway, "the manifest is larger than limits.manifest", errLargeManifest)
 	}
 	return body, err
 }
+
+// errLargeManifest is the cause of the error for a manifest over the limit.
+var errLargeManifest = errors.New("larger than limits.manifest")
 
 // holds returns nil when the caller can read the manifest here.
 func (r repository) holds(ctx context.Context, manifest digest.Digest) error {
@@ -133,12 +152,13 @@ func (r pushed) Fact(ctx context.Context, desc ocispec.Descriptor) (verify.Fact,
 }
 
 func (r pushed) fact(ctx context.Context, dgst digest.Digest) (verify.Fact, error) {
-	return r.p.ledger.fact(ctx, dgst, func(ctx context.Context) (verify.Fact, error) { return r.hash(ctx, dgst) })
+	return r.p.ledger.fact(ctx, dgst, func(ctx context.Context, slow bool) (verify.Fact, error) { return r.hash(ctx, dgst, slow) })
 }
 
-// hash fetches a blob and returns the fact about it.
-func (r repository) hash(ctx context.Context, dgst digest.Digest) (verify.Fact, error) {
-	fact, err := r.p.upstream.hash(ctx, r.caller, r.name, dgst)
+// hash fetches a blob and returns the fact about it. A blob that is slow to decode
+// is given up unless slow is set: then the caller has taken the slow lane.
+func (r repository) hash(ctx context.Context, dgst digest.Digest, slow bool) (verify.Fact, error) {
+	fact, err := r.p.upstream.hash(ctx, r.caller, r.name, dgst, slow)
 	r.p.ledger.seen(ctx, dgst, err)
 	return fact, err
 }

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -194,7 +195,7 @@ func answerError(res *http.Response) error {
 		}
 		return &upstreamError{status: res.StatusCode, header: res.Header, body: body}
 	}
-	return fmt.Errorf("%w %d %s", errAnswer, res.StatusCode, http.StatusText(res.StatusCode))
+	return &answeredError{res.StatusCode}
 }
 
 func blobPath(repo string, dgst digest.Digest) string {
@@ -298,10 +299,15 @@ func (u *upstream) readBlob(ctx context.Context, c caller, repo string, dgst dig
 	return nil
 }
 
-// hash fetches a blob and returns the fact about it.
-func (u *upstream) hash(ctx context.Context, c caller, repo string, dgst digest.Digest) (fact verify.Fact, err error) {
+// hash fetches a blob and returns the fact about it. A blob that needs the slow lane
+// is decoded without asking for it if slow is set.
+func (u *upstream) hash(ctx context.Context, c caller, repo string, dgst digest.Digest, slow bool) (fact verify.Fact, err error) {
+	limits := u.limits
+	if slow {
+		limits.Slow = nil
+	}
 	err = u.readBlob(ctx, c, repo, dgst, func(r io.Reader) error {
-		fact, err = verify.Hash(r, u.limits, verify.Fetched, time.Now())
+		fact, err = verify.Hash(r, limits, verify.Fetched, time.Now())
 		return err
 	})
 	return fact, err
@@ -309,8 +315,10 @@ func (u *upstream) hash(ctx context.Context, c caller, repo string, dgst digest.
 
 // look fetches a blob and takes a closer look at it.
 func (u *upstream) look(ctx context.Context, c caller, repo string, dgst digest.Digest) (look verify.Look, err error) {
+	limits := u.limits
+	limits.Slow = nil // a look is taken in a slot of its own
 	err = u.readBlob(ctx, c, repo, dgst, func(r io.Reader) error {
-		look, err = verify.TakeLook(r, u.limits)
+		look, err = verify.TakeLook(r, limits)
 		return err
 	})
 	return look, err
@@ -327,10 +335,8 @@ func (e *wrongBlobError) Error() string {
 	return fmt.Sprintf("the upstream holds wrong bytes in %s: %s has the digest %s", e.repo, e.want, e.got)
 }
 
-// errTooLarge is returned for a config over the limit.
-var errTooLarge = errors.New("larger than limits.config")
-
-// config reads a config and checks its digest.
+// config reads a config and checks its digest. It returns a *verify.TooLargeError
+// for one over the limit.
 func (u *upstream) config(ctx context.Context, c caller, repo string, desc ocispec.Descriptor) ([]byte, error) {
 	body, err := u.blob(ctx, c, repo, desc.Digest)
 	if err != nil {
@@ -342,7 +348,7 @@ func (u *upstream) config(ctx context.Context, c caller, repo string, desc ocisp
 		return nil, err
 	}
 	if int64(len(data)) > u.maxConfig {
-		return nil, errTooLarge
+		return nil, &verify.TooLargeError{Limit: u.maxConfig, Head: bytes.Clone(data[:512])}
 	}
 	if got := desc.Digest.Algorithm().FromBytes(data); got != desc.Digest {
 		return nil, &wrongBlobError{repo, desc.Digest, got, body.doubt}

@@ -1,9 +1,11 @@
 package verify
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -13,15 +15,33 @@ import (
 // for.
 var ErrNotFound = errors.New("not found")
 
-// ErrForbidden is returned by a Repository in whose name this may not be read.
+// ErrForbidden is returned by a Repository when its caller may not read what is
+// asked for.
 var ErrForbidden = errors.New("not allowed to read")
+
+// ErrNoManifest is returned by Manifests when the repository answered, and what it
+// answered with is no manifest.
+var ErrNoManifest = errors.New("not a manifest")
+
+// A TooLargeError is returned for a config that is larger than Limit bytes. Head is
+// how it begins.
+type TooLargeError struct {
+	Limit int64
+	Head  []byte
+}
+
+// Error implements error.
+func (e *TooLargeError) Error() string {
+	return fmt.Sprintf("the config is larger than %d bytes (limits.config)", e.Limit)
+}
 
 // Blobs is what a check needs of the repository that an image is in. Its
 // methods may be called at the same time.
 type Blobs interface {
 	// Config returns the bytes of a config, after checking their digest. It
-	// returns ErrNotFound when the repository does not hold the blob, and a
-	// *ClaimError when it is too large to be judged.
+	// returns ErrNotFound when the repository does not hold the blob, a
+	// *TooLargeError when it is too large to be judged, and a *ClaimError when
+	// it is known to be no JSON object.
 	Config(ctx context.Context, desc ocispec.Descriptor) ([]byte, error)
 	// Fact returns the fact about a layer, hashing it first if need be. It
 	// returns ErrNotFound when the repository does not hold the blob, and
@@ -35,12 +55,15 @@ type Blobs interface {
 type Manifests interface {
 	// Manifest returns the bytes of a manifest, after checking their digest,
 	// and the media type that the repository serves it with. It returns
-	// ErrNotFound when the repository does not hold it, and ErrForbidden when
-	// it may not be read.
+	// ErrNotFound when the repository does not hold it, ErrForbidden when it may
+	// not be read, and ErrNoManifest when the answer is no manifest.
 	Manifest(ctx context.Context, desc ocispec.Descriptor) (mediaType string, body []byte, err error)
 	// Judgement returns what was found about a manifest before, or ErrUnknown.
 	// It returns the errors of Manifest for one that is not there.
 	Judgement(ctx context.Context, manifest digest.Digest) (Judgement, error)
+	// Known returns the fact about a blob if it is known already, or ErrUnknown.
+	// It hashes nothing and asks nobody.
+	Known(ctx context.Context, dgst digest.Digest) (Fact, error)
 }
 
 // A Repository is both.
@@ -51,10 +74,10 @@ type Repository interface {
 
 // Check judges a manifest of any kind.
 //
-// Everything that is wrong with the image, also what is wrong with the JSON,
-// is a Finding of the Report. The error is for what could not be found out:
-// it is an error of repo, wrapped with the manifest, layer or config it is
-// about.
+// Everything that is wrong with the image, including its JSON, is a Finding of the
+// Report. The error is for what could not be found out: it is an error of repo,
+// wrapped with the manifest, layer or config that it is about. What can be decided
+// without the missing answer is decided.
 func Check(ctx context.Context, repo Repository, contentType string, body []byte) (Report, error) {
 	m, err := ParseManifest(contentType, body)
 	if err != nil {
@@ -66,6 +89,8 @@ func Check(ctx context.Context, repo Repository, contentType string, body []byte
 		return c.check(ctx, m, 1)
 	case Schema1Kind:
 		return schema1(m), nil
+	case ArtifactKind:
+		return Report{Verdict: NotAnImage}, nil
 	case UnknownKind:
 		return finding(m, Finding{Reason: ReasonUnknownMediaType, Layer: -1,
 			Message: fmt.Sprintf("unknown manifest media type %+q: it cannot be judged", clip(contentType))}), nil
@@ -73,45 +98,109 @@ func Check(ctx context.Context, repo Repository, contentType string, body []byte
 	return checkImage(ctx, repo, m)
 }
 
+// CheckInline judges the manifests that stand in the descriptors of an image index
+// (OCI image specification, descriptor.md, "Embedded Content"). A client that reads
+// the image index may use them without asking for them. Errors are as for Check; a
+// manifest of another kind, or one that is not valid, has nothing inline.
+func CheckInline(ctx context.Context, repo Repository, contentType string, body []byte) (Report, error) {
+	m, err := ParseManifest(contentType, body)
+	if err != nil || m.Kind != IndexKind {
+		return Report{Verdict: NotAnImage}, nil
+	}
+	var inline []ocispec.Descriptor
+	for _, d := range m.Manifests {
+		if d.Data != nil {
+			inline = append(inline, d)
+		}
+	}
+	m.Manifests = inline
+	c := indexCheck{repo: repo, judged: map[digest.Digest]ChildReport{}}
+	return c.check(ctx, m, 1)
+}
+
 func schema1(m Manifest) Report {
 	return finding(m, Finding{Severity: Undecided, Reason: ReasonSchema1, Layer: -1,
 		Message: "Docker schema 1 manifests carry no diff_ids and are refused (verify.schema1)"})
 }
 
-// maxLayers bounds the different layers of an image. Kernels mount 500 at most,
-// docker 125, and each costs the upstream a request.
+// maxLayers bounds the layers of an image. Kernels mount 500 at most, docker 125,
+// and each costs the upstream a request.
 const maxLayers = 1000
 
+// checkImage judges an image manifest if its config claims anything. The config
+// decides that, whatever its media type: runtimes differ in the types they accept.
 func checkImage(ctx context.Context, blobs Blobs, m Manifest) (Report, error) {
-	if !m.MayBeImage() {
-		return noImage(m), nil
-	}
 	body, err := config(ctx, blobs, m.Config)
 	if errors.Is(err, ErrNotFound) {
 		return finding(m, Finding{Reason: ReasonBlobUnknown, Layer: -1, Digest: m.Config.Digest,
 			Message: fmt.Sprintf("the config %s is not in the repository; push it before the manifest", m.Config.Digest)}), nil
 	}
 	if err != nil {
-		return claimReport(m, fmt.Errorf("read config %s: %w", m.Config.Digest, err))
+		return configUnread(m, fmt.Errorf("read config %s: %w", m.Config.Digest, err))
 	}
 	c, err := ParseConfig(body)
 	switch {
+	case err != nil && (c.SaysDiffIDs || m.hasImageConfig()):
+		return claimReport(m, err)
 	case err != nil:
-		return configReport(m, c, err)
-	case m.configOfAny() && !c.HasRootFS:
+		return noImage(m), nil
+	case !c.SaysDiffIDs && !m.judgedAnyway(c):
+		return claimsNothing(ctx, blobs, m, c)
+	}
+	return judgeImage(ctx, blobs, m, c, int64(len(body)))
+}
+
+// configUnread reports a config that was not read whole. One that is too large and
+// is no JSON object belongs to no image.
+func configUnread(m Manifest, err error) (Report, error) {
+	var large *TooLargeError
+	var claim *ClaimError
+	switch {
+	case errors.As(err, &claim) && claim.Reason == ReasonConfigInvalid && !m.hasImageConfig():
+		return noImage(m), nil
+	case !errors.As(err, &large):
+		return claimReport(m, err)
+	case !m.hasImageConfig() && !bytes.HasPrefix(bytes.TrimLeft(large.Head, " \t\r\n\ufeff"), []byte("{")):
 		return noImage(m), nil
 	}
-	if n := differentLayers(m.Layers); n > maxLayers {
-		return finding(m, Finding{Severity: Undecided, Reason: ReasonUnverifiable, Layer: -1,
-			Message: fmt.Sprintf("unverifiable image: it has %d different layers, and more than %d are not looked at", n, maxLayers)}), nil
+	return finding(m, Finding{Severity: Undecided, Reason: ReasonOverLimit, Layer: -1, Digest: m.Config.Digest,
+		Message: "over limit: " + large.Error()}), nil
+}
+
+// judgedAnyway reports whether a config without diff_ids is that of an image: it has
+// the media type of an image config and says something about an image.
+func (m Manifest) judgedAnyway(c Config) bool { return m.hasImageConfig() && c.HasImageKeys }
+
+// claimsNothing reports a manifest whose config makes no claim. Podman runs a Docker
+// manifest without diff_ids, so none of its blobs may be a tar archive.
+func claimsNothing(ctx context.Context, blobs Blobs, m Manifest, c Config) (Report, error) {
+	if m.MediaType == mediaTypeDockerManifest && len(m.Layers) > 0 {
+		r, err := judgeImage(ctx, blobs, m, c, m.Config.Size)
+		if err != nil || len(r.Layers) == 0 || slices.ContainsFunc(r.Layers, LayerReport.mayUnpack) {
+			return r, err
+		}
+	}
+	r := noImage(m)
+	if m.hasImageConfig() {
+		r.Findings = append(r.Findings, Finding{Severity: Notice, Reason: ReasonNotAnImage, Layer: -1, Digest: m.Config.Digest,
+			Message: "not an image: the config has the media type of an image config and says nothing about an image; no runtime runs it"})
+	}
+	return r, nil
+}
+
+// judgeImage judges an image by its config of that many bytes.
+func judgeImage(ctx context.Context, blobs Blobs, m Manifest, c Config, size int64) (Report, error) {
+	if len(m.Layers) > maxLayers {
+		return finding(m, Finding{Severity: Undecided, Reason: ReasonOverLimit, Layer: -1,
+			Message: fmt.Sprintf("over limit: the image has %d layers; more than %d are not judged, and no kernel mounts them", len(m.Layers), maxLayers)}), nil
 	}
 	r, missing, err := compare(ctx, blobs, m, c)
 	if err != nil {
 		return Report{}, err
 	}
-	if len(body) != int(m.Config.Size) && r.Verdict != NotAnImage {
+	if size != m.Config.Size && r.Verdict != NotAnImage {
 		r.Findings = append(r.Findings, Finding{Severity: Portable, Reason: ReasonNotPortable, Layer: -1, Digest: m.Config.Digest, Runtimes: []Runtime{Containerd, Podman},
-			Message: fmt.Sprintf("the config has %d bytes and its descriptor says %d: containerd and podman refuse it", len(body), m.Config.Size)})
+			Message: fmt.Sprintf("the config has %d bytes and its descriptor says %d: containerd and podman refuse it", size, m.Config.Size)})
 	}
 	for _, i := range missing {
 		r.Verdict = Mismatch
@@ -125,10 +214,13 @@ func checkImage(ctx context.Context, blobs Blobs, m Manifest) (Report, error) {
 // are the layers that the repository should hold and does not.
 func compare(ctx context.Context, blobs Blobs, m Manifest, c Config) (r Report, missing []int, err error) {
 	e, missing, err := gather(ctx, blobs, m.Layers)
-	if err != nil {
+	r = Judge(m, c, e)
+	switch {
+	case err != nil && r.Verdict == Mismatch && !errors.Is(err, ErrForbidden):
+		return r, missing, nil // whatever the answer would have been
+	case err != nil:
 		return r, nil, err
 	}
-	r = Judge(m, c, e)
 	looked, gone, err := lookCloser(ctx, blobs, r, e)
 	if err != nil {
 		return r, nil, err
@@ -139,8 +231,12 @@ func compare(ctx context.Context, blobs Blobs, m Manifest, c Config) (r Report, 
 	return r, append(missing, gone...), nil
 }
 
-// noImage is the report on what no runtime runs.
-func noImage(m Manifest) Report { return Judge(m, Config{}, make([]Evidence, len(m.Layers))) }
+// noImage is the report on a manifest that no runtime runs.
+func noImage(m Manifest) Report {
+	j := newJudge(m, Config{}, make([]Evidence, len(m.Layers)))
+	j.r.Verdict = NotAnImage
+	return j.r
+}
 
 // config returns the bytes of a config. Those that the manifest has in itself
 // are right: ParseManifest compared them with the digest.
@@ -149,24 +245,6 @@ func config(ctx context.Context, blobs Blobs, desc ocispec.Descriptor) ([]byte, 
 		return desc.Data, nil
 	}
 	return blobs.Config(ctx, desc)
-}
-
-func differentLayers(layers []ocispec.Descriptor) int {
-	different := map[digest.Digest]bool{}
-	for _, d := range layers {
-		different[d.Digest] = true
-	}
-	return len(different)
-}
-
-// configReport reports a config that cannot be read. Under a type that anybody
-// may use for anything, bytes that are no config belong to no image.
-func configReport(m Manifest, c Config, err error) (Report, error) {
-	var claim *ClaimError
-	if errors.As(err, &claim) && claim.Reason == ReasonConfigInvalid && !c.HasRootFS && m.configOfAny() {
-		return noImage(m), nil
-	}
-	return claimReport(m, err)
 }
 
 // claimReport reports a ClaimError, and passes other errors on.
@@ -178,7 +256,7 @@ func claimReport(m Manifest, err error) (Report, error) {
 	return finding(m, Finding{Reason: claim.Reason, Layer: -1, Digest: m.Config.Digest, Message: claim.Message}), nil
 }
 
-// finding returns the report on a manifest that never came to be compared.
+// finding returns the report on a manifest whose layers were not compared.
 func finding(m Manifest, f Finding) Report {
 	v := Mismatch
 	if f.Severity == Undecided {

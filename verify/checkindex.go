@@ -1,9 +1,11 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -30,30 +32,54 @@ type indexCheck struct {
 
 func (c *indexCheck) check(ctx context.Context, m Manifest, depth int) (Report, error) {
 	r := Report{Verdict: NotAnImage}
+	var unread error
 	for i, d := range m.Manifests {
 		child, err := c.once(ctx, d, depth)
 		if err != nil {
-			return Report{}, fmt.Errorf("read manifest %d of %d (%s): %w", i+1, len(m.Manifests), d.Digest, err)
+			err = fmt.Errorf("read manifest %d of %d (%s): %w", i+1, len(m.Manifests), d.Digest, err)
+			if errors.Is(err, ErrForbidden) || ctx.Err() != nil {
+				return Report{}, err
+			}
+			unread = cmp.Or(unread, err) // another child may decide
+			child = ChildReport{Descriptor: d, Verdict: Unverified}
 		}
 		r.Children = append(r.Children, child)
 		r.Verdict = graver(r.Verdict, child.Verdict)
-		for _, f := range child.Findings {
-			if len(r.Findings) == maxChildren { // nobody reads more
+		where := fmt.Sprintf("manifest %d of %d: ", i+1, len(m.Manifests))
+		for _, f := range append(slices.Clip(child.Findings), platformMismatch(d, child)...) {
+			if len(r.Findings) == maxChildren { // more would not be read
 				break
 			}
 			if f.Manifest == "" {
 				f.Manifest = d.Digest
 			}
-			f.Message = within(fmt.Sprintf("manifest %d of %d: ", i+1, len(m.Manifests)), f.Message)
+			f.Message = within(where, f.Message)
 			r.Findings = append(r.Findings, f)
 		}
 	}
 	if c.over && depth == 1 {
 		r.Verdict = graver(r.Verdict, Unverifiable)
-		r.Findings = append(r.Findings, Finding{Severity: Undecided, Reason: ReasonUnverifiable, Layer: -1, Message: fmt.Sprintf(
-			"unverifiable image index: more than %d manifests, %d layers or %d image indexes deep are not looked at", maxChildren, maxBeneath, maxNesting)})
+		r.Findings = append(r.Findings, Finding{Severity: Undecided, Reason: ReasonOverLimit, Layer: -1, Message: fmt.Sprintf(
+			"over limit: more than %d manifests, %d layers or %d image indexes deep are not judged", maxChildren, maxBeneath, maxNesting)})
+	}
+	if unread != nil && r.Verdict != Mismatch {
+		return Report{}, unread
 	}
 	return r, nil
+}
+
+// platformMismatch warns when the image index says another platform than the
+// image's own config does. Variants do not count, and "unknown" is no platform.
+func platformMismatch(d ocispec.Descriptor, child ChildReport) []Finding {
+	if d.Platform == nil || child.Platform == "" || child.Verdict == NotAnImage || d.Platform.OS == "unknown" {
+		return nil
+	}
+	says := d.Platform.OS + "/" + d.Platform.Architecture
+	if d.Platform.OS == "" || d.Platform.Architecture == "" || says == child.Platform {
+		return nil
+	}
+	return []Finding{{Severity: Portable, Reason: ReasonPlatformMismatch, Layer: -1, Message: fmt.Sprintf(
+		"platform mismatch: the image index says %+q and the config says %q; a machine that chooses the image by its platform cannot run it", clip(says), child.Platform)}}
 }
 
 // once judges a manifest that may be named many times.
@@ -73,46 +99,77 @@ func (c *indexCheck) once(ctx context.Context, d ocispec.Descriptor, depth int) 
 
 func (c *indexCheck) child(ctx context.Context, d ocispec.Descriptor, depth int) (ChildReport, error) {
 	child := ChildReport{Descriptor: d}
-	j, err := c.repo.Judgement(ctx, d.Digest)
-	if err == nil && j.Valid(d.MediaType) {
-		child.MediaType, child.Verdict, child.Findings = j.MediaType, j.Verdict, j.Findings
+	typed := KindOf(d.MediaType) != UnknownKind
+	if !typed && d.Data == nil && c.cannotBeManifest(ctx, d) {
+		child.Verdict = NotAnImage
 		return child, nil
 	}
-	var mediaType string
-	var body []byte
-	if !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrForbidden) {
-		mediaType, body, err = c.repo.Manifest(ctx, d)
+	if j, ok := c.judgement(ctx, d); ok {
+		child.MediaType, child.Platform, child.Verdict, child.Findings = j.MediaType, j.Platform, j.Verdict, j.Findings
+		return child, nil
 	}
+	mediaType, body, err := c.read(ctx, d)
 	switch {
 	case errors.Is(err, ErrNotFound):
 		child.Verdict = Unverified
+		if !typed {
+			child.Verdict = NotAnImage
+		}
 		return child, nil
-	case errors.Is(err, ErrForbidden):
+	case errors.Is(err, ErrForbidden): // it is in the repository already: judged when it was pushed
 		child.Verdict = Unverified
-		child.Findings = []Finding{{Severity: Undecided, Reason: ReasonUnverifiable, Layer: -1, Message: "unverifiable manifest: it may not be read in your name"}}
+		child.Findings = []Finding{{Severity: Notice, Reason: ReasonUnverifiable, Layer: -1, Message: "unverifiable manifest: it may not be read in your name"}}
+		return child, nil
+	case errors.Is(err, ErrNoManifest) && !typed:
+		child.Verdict = NotAnImage
 		return child, nil
 	case err != nil:
 		return child, err
 	}
-	if KindOf(mediaType) == UnknownKind { // a registry that does not keep types
-		mediaType = d.MediaType
-	}
+	mediaType = manifestType(mediaType, d.MediaType, body)
 	child.MediaType = baseType(mediaType)
 	r, err := c.report(ctx, d, mediaType, body, depth)
-	child.Verdict, child.Findings = r.Verdict, gravest(r.Findings)
+	child.Platform, child.Verdict, child.Findings = r.platform(), r.Verdict, gravest(r.Findings)
 	if j, ok := r.Judgement(d.Digest, mediaType); ok {
 		child.Judgement = &j
 	}
 	return child, err
 }
 
+// cannotBeManifest reports whether a digest is known to be that of a blob that is no
+// JSON. Such a descriptor, as BuildKit's cache and Flatpak have them, is no child.
+// Any other may be a manifest, whatever its media type says: podman pulls an image
+// through an image index that calls it a layer.
+func (c *indexCheck) cannotBeManifest(ctx context.Context, d ocispec.Descriptor) bool {
+	f, err := c.repo.Known(ctx, d.Digest)
+	return err == nil && (f.Encoding != Identity || f.Size > 0 && f.IsTar())
+}
+
+// judgement returns what was found about a manifest that stands in the repository.
+func (c *indexCheck) judgement(ctx context.Context, d ocispec.Descriptor) (Judgement, bool) {
+	if d.Data != nil {
+		return Judgement{}, false
+	}
+	j, err := c.repo.Judgement(ctx, d.Digest)
+	return j, err == nil && j.Valid(d.MediaType)
+}
+
+// read returns a manifest and the media type that it is served with. One that stands
+// in the descriptor is served as the descriptor says.
+func (c *indexCheck) read(ctx context.Context, d ocispec.Descriptor) (mediaType string, body []byte, err error) {
+	if d.Data != nil {
+		return d.MediaType, d.Data, nil
+	}
+	return c.repo.Manifest(ctx, d)
+}
+
 func (c *indexCheck) report(ctx context.Context, d ocispec.Descriptor, mediaType string, body []byte, depth int) (Report, error) {
 	m, err := ParseManifest(mediaType, body)
 	c.layers += len(m.Layers)
-	switch {
+	switch kind := KindOf(d.MediaType); {
 	case err != nil:
 		return claimReport(m, err)
-	case KindOf(d.MediaType) != m.Kind:
+	case kind != UnknownKind && kind != m.Kind:
 		return finding(m, Finding{Reason: ReasonManifestAmbiguous, Layer: -1, Message: fmt.Sprintf(
 			"the manifest is ambiguous: the image index says that it is %+q, and it is %q", clip(d.MediaType), baseType(mediaType))}), nil
 	case m.Kind == ImageKind:

@@ -3,6 +3,7 @@ package verify_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -23,10 +24,30 @@ type library struct {
 	verifytest.Repo
 	judgements map[digest.Digest]verify.Judgement
 	read       map[digest.Digest]int // how often a manifest was read
+	known      map[digest.Digest]verify.Fact
+	fails      map[digest.Digest]error // what a manifest is answered with
 }
 
 func newLibrary() *library {
-	return &library{verifytest.Repo{}, map[digest.Digest]verify.Judgement{}, map[digest.Digest]int{}}
+	return &library{verifytest.Repo{}, map[digest.Digest]verify.Judgement{}, map[digest.Digest]int{}, map[digest.Digest]verify.Fact{}, map[digest.Digest]error{}}
+}
+
+// Known implements verify.Manifests.
+func (l *library) Known(_ context.Context, dgst digest.Digest) (verify.Fact, error) {
+	f, ok := l.known[dgst]
+	if !ok {
+		return f, verify.ErrUnknown
+	}
+	return f, nil
+}
+
+// blob puts a layer into the repository as a blob that was hashed, and that the
+// repository answers an error for when it is asked for as a manifest.
+func (l *library) blob(mediaType string, blob []byte) ocispec.Descriptor {
+	d := l.put(mediaType, blob)
+	l.known[d.Digest] = hash(blob)
+	l.fails[d.Digest] = errors.New("the registry answered 500")
+	return d
 }
 
 // add puts an image into the repository.
@@ -56,7 +77,10 @@ func (l *library) put(mediaType string, body []byte) ocispec.Descriptor {
 func (l *library) Manifest(_ context.Context, desc ocispec.Descriptor) (string, []byte, error) {
 	l.read[desc.Digest]++
 	body, ok := l.Repo[desc.Digest]
-	if !ok {
+	switch err := l.fails[desc.Digest]; {
+	case err != nil:
+		return "", nil, err
+	case !ok:
 		return "", nil, verify.ErrNotFound
 	}
 	var m struct{ MediaType string }
@@ -73,6 +97,11 @@ func (l *library) Judgement(_ context.Context, manifest digest.Digest) (verify.J
 		return j, verify.ErrUnknown
 	}
 	return j, nil
+}
+
+func onPlatform(d ocispec.Descriptor, os, architecture string) ocispec.Descriptor {
+	d.Platform = &ocispec.Platform{OS: os, Architecture: architecture}
+	return d
 }
 
 // check judges an image index.
@@ -129,6 +158,65 @@ func TestCheckIndex(t *testing.T) {
 			d := l.add(lying)
 			d.MediaType = "application/vnd.example"
 			return l.index(d)
+		}, verify.Mismatch, []verify.Verdict{verify.Mismatch}, found("1: diff_id_mismatch")},
+		{"an image that the image index calls a layer, as podman pulls it", func(l *library) ocispec.Descriptor {
+			d := l.add(lying)
+			d.MediaType = ocispec.MediaTypeImageLayerGzip
+			return l.index(l.add(honest), d)
+		}, verify.Mismatch, []verify.Verdict{verify.Match, verify.Mismatch}, found("1: diff_id_mismatch")},
+		{"an image that was pushed as a blob too, so that it is known as one", func(l *library) ocispec.Descriptor {
+			d := l.add(lying)
+			l.known[d.Digest] = hash(l.Repo[d.Digest])
+			d.MediaType = ocispec.MediaTypeImageLayerGzip
+			return l.index(d)
+		}, verify.Mismatch, []verify.Verdict{verify.Mismatch}, found("1: diff_id_mismatch")},
+		{"a valid image that the image index calls a layer", func(l *library) ocispec.Descriptor {
+			d := l.add(honest)
+			d.MediaType = "application/vnd.example"
+			return l.index(d)
+		}, verify.Match, []verify.Verdict{verify.Match}, nil},
+		{"a cache of BuildKit: layers that are known, and its config, for which the repository has no manifest", func(l *library) ocispec.Descriptor {
+			config := l.put("application/vnd.buildkit.cacheconfig.v0", []byte(`{"layers":[],"records":[]}`))
+			l.fails[config.Digest] = fmt.Errorf("%w: the registry answered 500", verify.ErrNoManifest)
+			unknown := l.put(ocispec.MediaTypeImageLayerGzip, gz(p1a))
+			l.fails[unknown.Digest] = fmt.Errorf("%w: the registry answered 500", verify.ErrNoManifest)
+			return l.index(l.blob(ocispec.MediaTypeImageLayerGzip, gz(p1)), l.blob(ocispec.MediaTypeImageLayer, p2), unknown, config)
+		}, verify.NotAnImage, []verify.Verdict{verify.NotAnImage, verify.NotAnImage, verify.NotAnImage, verify.NotAnImage}, nil},
+		{"something of no manifest's type that is not there", func(l *library) ocispec.Descriptor {
+			d := l.put("application/vnd.example", []byte("x"))
+			delete(l.Repo, d.Digest)
+			return l.index(d)
+		}, verify.NotAnImage, []verify.Verdict{verify.NotAnImage}, nil},
+		{"a false image in a descriptor's data, which the repository does not hold", func(l *library) ocispec.Descriptor {
+			d := l.add(lying)
+			d.Data = l.Repo[d.Digest]
+			delete(l.Repo, d.Digest)
+			return l.index(d)
+		}, verify.Mismatch, []verify.Verdict{verify.Mismatch}, found("1: diff_id_mismatch")},
+		{"the same under a type that is no manifest's", func(l *library) ocispec.Descriptor {
+			d := l.add(lying)
+			d.Data, d.MediaType = l.Repo[d.Digest], "application/vnd.example"
+			delete(l.Repo, d.Digest)
+			return l.index(d)
+		}, verify.Mismatch, []verify.Verdict{verify.Mismatch}, found("1: diff_id_mismatch")},
+		{"a valid image in a descriptor's data", func(l *library) ocispec.Descriptor {
+			d := l.add(honest)
+			d.Data = l.Repo[d.Digest]
+			return l.index(d)
+		}, verify.Match, []verify.Verdict{verify.Match}, nil},
+		{"an image for another platform than its config says", func(l *library) ocispec.Descriptor {
+			return l.index(onPlatform(l.add(honest), "linux", "arm64"), onPlatform(l.add(other), "linux", "amd64"))
+		}, verify.Match, []verify.Verdict{verify.Match, verify.Match}, found("image: platform_mismatch")},
+		{"an attestation, whose platform is unknown", func(l *library) ocispec.Descriptor {
+			return l.index(onPlatform(l.add(image(attestation())), "unknown", "unknown"))
+		}, verify.NotAnImage, []verify.Verdict{verify.NotAnImage}, nil},
+		{"an artifact manifest", func(l *library) ocispec.Descriptor {
+			const artifact = "application/vnd.oci.artifact.manifest.v1+json"
+			return l.index(l.put(artifact, []byte(`{"mediaType":"`+artifact+`","blobs":[]}`)))
+		}, verify.NotAnImage, []verify.Verdict{verify.NotAnImage}, nil},
+		{"an artifact manifest with layers, which runtimes would read", func(l *library) ocispec.Descriptor {
+			const artifact = "application/vnd.oci.artifact.manifest.v1+json"
+			return l.index(l.put(artifact, []byte(`{"mediaType":"`+artifact+`","layers":[]}`)))
 		}, verify.Mismatch, []verify.Verdict{verify.Mismatch}, found("image: manifest_ambiguous")},
 		{"something else", func(l *library) ocispec.Descriptor { return l.index(l.put("text/plain", []byte("hello"))) },
 			verify.NotAnImage, []verify.Verdict{verify.NotAnImage}, nil},
@@ -164,6 +252,36 @@ func TestCheckIndex(t *testing.T) {
 				t.Errorf("findings (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// What can be decided without an answer that the repository does not give is
+// decided. Otherwise the error of the repository is what is said.
+func TestCheckIndexUnread(t *testing.T) {
+	t.Parallel()
+	broken := errors.New("the registry answered 502")
+	for _, tt := range []struct {
+		is     string
+		others []verifytest.Image
+		fails  error
+		want   error // nil: a mismatch
+	}{
+		{"a valid image beside it", []verifytest.Image{image(l1)}, broken, broken},
+		{"a mismatched image behind it", []verifytest.Image{image(l1), verifytest.WrongDigit(image(l1))}, broken, nil},
+		{"a mismatched image, and the caller may not read the other", []verifytest.Image{verifytest.WrongDigit(image(l1))}, fmt.Errorf("401: %w", verify.ErrForbidden), nil},
+	} {
+		l := newLibrary()
+		unread := l.add(image(l2))
+		l.fails[unread.Digest] = tt.fails
+		children := []ocispec.Descriptor{unread}
+		for _, img := range tt.others {
+			children = append(children, l.add(img))
+		}
+		index := l.index(children...)
+		report, err := verify.Check(t.Context(), l, index.MediaType, l.Repo[index.Digest])
+		if !errors.Is(err, tt.want) || tt.want == nil && (err != nil || report.Verdict != verify.Mismatch) {
+			t.Errorf("%s: got %s, %v; want %v", tt.is, report.Verdict, err, tt.want)
+		}
 	}
 }
 
@@ -223,8 +341,8 @@ func TestCheckIndexLimits(t *testing.T) {
 		}},
 		{"60 000 layers", func(l *library) ocispec.Descriptor {
 			var images []ocispec.Descriptor
-			for n := range 6 {
-				images = append(images, l.add(image(slices.Repeat([]verifytest.Layer{l1}, 10_000+n)...)))
+			for n := range 60 {
+				images = append(images, l.add(image(slices.Repeat([]verifytest.Layer{l1}, 1000-n)...)))
 			}
 			return l.index(images...)
 		}},
@@ -234,8 +352,8 @@ func TestCheckIndexLimits(t *testing.T) {
 			l := newLibrary()
 			report := l.check(t, tt.index(l))
 			got := report.Findings
-			if len(got) == 0 || finding(got[len(got)-1]) != "image: unverifiable" || got[len(got)-1].Severity != verify.Undecided {
-				t.Errorf("got %s, %v; want it unverifiable", report.Verdict, got)
+			if len(got) == 0 || finding(got[len(got)-1]) != "image: over_limit" || got[len(got)-1].Severity != verify.Undecided {
+				t.Errorf("got %s, %v; want it over a limit", report.Verdict, got)
 			}
 			total := 0
 			for _, n := range l.read {

@@ -113,8 +113,8 @@ func TestLooksOncePerBlob(t *testing.T) {
 	}
 }
 
-// More layers than anybody mounts are not looked at: each would cost the
-// upstream a request.
+// More layers than any kernel mounts are refused: each would cost the upstream a
+// request.
 func TestTooManyLayers(t *testing.T) {
 	t.Parallel()
 	layers := func(n int) verifytest.Image {
@@ -124,7 +124,7 @@ func TestTooManyLayers(t *testing.T) {
 		}
 		return img
 	}
-	for n, want := range map[int]string{1000: "image: diff_id_count", 1001: "image: unverifiable"} {
+	for n, want := range map[int]string{1000: "image: diff_id_count", 1001: "image: over_limit"} {
 		img := layers(n)
 		mediaType, body := img.Manifest()
 		report, err := verify.Check(t.Context(), verifytest.Repo(img.Blobs()), mediaType, body)

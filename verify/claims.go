@@ -5,20 +5,21 @@ import (
 	"errors"
 	"fmt"
 	"mime"
-	"slices"
 	"strings"
 
-	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// The Docker media types (distribution, manifest v2 schema 2) and schema 1.
+// The Docker media types (distribution, manifest v2 schema 2), those of schema 1,
+// and those of artifact manifests.
 const (
 	mediaTypeDockerManifest     = "application/vnd.docker.distribution.manifest.v2+json"
 	mediaTypeDockerManifestList = "application/vnd.docker.distribution.manifest.list.v2+json"
 	mediaTypeDockerConfig       = "application/vnd.docker.container.image.v1+json"
 	mediaTypeSchema1            = "application/vnd.docker.distribution.manifest.v1+json"
 	mediaTypeSchema1Signed      = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+	mediaTypeOCIArtifact        = "application/vnd.oci.artifact.manifest.v1+json"
+	mediaTypeORASArtifact       = "application/vnd.cncf.oras.artifact.manifest.v1+json"
 )
 
 // A Kind is what a manifest is by its media type.
@@ -26,19 +27,38 @@ type Kind uint8
 
 // The kinds of manifest.
 const (
-	UnknownKind Kind = iota // nothing that this package can judge
-	ImageKind               // an OCI image manifest or Docker schema 2
-	IndexKind               // an OCI image index or Docker manifest list
-	Schema1Kind             // Docker schema 1, which carries no DiffIDs
+	UnknownKind  Kind = iota // nothing that this package can judge
+	ImageKind                // an OCI image manifest or Docker schema 2
+	IndexKind                // an OCI image index or Docker manifest list
+	Schema1Kind              // Docker schema 1, which carries no DiffIDs
+	ArtifactKind             // an artifact manifest of OCI 1.1's drafts or of ORAS, which has neither config nor layers
 )
 
 // MediaTypeOf returns the media type of a manifest: the one that it is served with,
-// or that in its body where that is of no known kind. Some registries serve all as
-// JSON.
-func MediaTypeOf(served string, body []byte) string {
-	var says struct{ MediaType string }
-	if KindOf(served) == UnknownKind && json.Unmarshal(body, &says) == nil && says.MediaType != "" {
+// or else the one in its body, or else the one that its keys show. Some registries
+// serve every manifest as JSON. It returns served if nothing shows that the body is a
+// manifest.
+func MediaTypeOf(served string, body []byte) string { return manifestType(served, "", body) }
+
+// manifestType is MediaTypeOf for a manifest that an image index names with a media
+// type, which counts more than its keys.
+func manifestType(served, named string, body []byte) string {
+	if KindOf(served) != UnknownKind {
+		return served
+	}
+	var says struct {
+		MediaType                 string
+		Config, Layers, Manifests json.RawMessage
+	}
+	switch err := json.Unmarshal(body, &says); {
+	case err == nil && says.MediaType != "":
 		return says.MediaType
+	case KindOf(named) != UnknownKind:
+		return named
+	case err == nil && says.Config != nil && says.Layers != nil:
+		return ocispec.MediaTypeImageManifest
+	case err == nil && says.Manifests != nil:
+		return ocispec.MediaTypeImageIndex
 	}
 	return served
 }
@@ -53,6 +73,8 @@ func KindOf(contentType string) Kind {
 		return IndexKind
 	case mediaTypeSchema1, mediaTypeSchema1Signed:
 		return Schema1Kind
+	case mediaTypeOCIArtifact, mediaTypeORASArtifact:
+		return ArtifactKind
 	}
 	return UnknownKind
 }
@@ -80,15 +102,15 @@ var (
 )
 
 func manifestShape() shape {
-	return shape{
-		"":                       {"schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "subject", "annotations", "fsLayers"},
+	return shape{keys: map[string][]string{
+		"":                       {"schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "subject", "annotations", "fsLayers", "blobs"},
 		".config":                descriptorKeys,
 		".config.platform":       platformKeys,
 		".layers.[]":             descriptorKeys,
 		".layers.[].platform":    platformKeys,
 		".manifests.[]":          descriptorKeys,
 		".manifests.[].platform": platformKeys,
-	}
+	}}
 }
 
 // ParseManifest reads a manifest that was sent as contentType.
@@ -96,49 +118,66 @@ func manifestShape() shape {
 // A manifest of UnknownKind or Schema1Kind is returned unread. The error is a
 // *ClaimError when the manifest is not valid or when two parsers could read it
 // differently: as another kind (CVE-2021-41190), with other layers, or with
-// inline data that is not the blob.
+// inline data that is not the blob. An optional field that is null or empty is
+// read as if it were absent.
 func ParseManifest(contentType string, body []byte) (Manifest, error) {
 	m := Manifest{Kind: KindOf(contentType), MediaType: baseType(contentType)}
-	if m.Kind != ImageKind && m.Kind != IndexKind {
+	if m.Kind == UnknownKind || m.Kind == Schema1Kind {
 		return m, nil
 	}
-	if err := manifestShape().check(body); err != nil {
+	if _, err := manifestShape().check(body); err != nil {
 		return m, manifestError(err)
 	}
-	var raw struct {
-		MediaType string               `json:"mediaType"`
-		Config    *ocispec.Descriptor  `json:"config"`
-		Layers    []ocispec.Descriptor `json:"layers"`
-		Manifests []ocispec.Descriptor `json:"manifests"`
-		FSLayers  json.RawMessage      `json:"fsLayers"`
-	}
+	var raw rawManifest
 	if err := json.Unmarshal(body, &raw); err != nil {
 		return m, manifestError(err)
 	}
-	if raw.MediaType != "" && raw.MediaType != m.MediaType {
-		return m, ambiguousManifest("its mediaType is %+q and it was sent as %q", clip(raw.MediaType), m.MediaType)
+	if err := raw.kind(m); err != nil {
+		return m, err
 	}
-	if raw.FSLayers != nil {
-		return m, ambiguousManifest("it has fsLayers, as schema 1 has, and was sent as %q", m.MediaType)
-	}
-	if m.Kind == IndexKind {
-		if raw.Config != nil || raw.Layers != nil {
-			return m, ambiguousManifest("it is an image index with config or layers")
-		}
+	switch m.Kind {
+	case ArtifactKind:
+		return m, nil
+	case IndexKind:
 		m.Manifests = raw.Manifests
 		return m, checkDescriptors("manifest", m.Manifests)
-	}
-	if raw.Manifests != nil {
-		return m, ambiguousManifest("it is an image manifest with manifests")
 	}
 	if raw.Config == nil {
 		return m, &ClaimError{Reason: ReasonConfigInvalid, Message: "the manifest names no config"}
 	}
-	m.Config, m.Layers = *raw.Config, raw.Layers
-	if err := checkDescriptors("config", []ocispec.Descriptor{m.Config}); err != nil {
+	config := []ocispec.Descriptor{*raw.Config}
+	err := checkDescriptors("config", config)
+	m.Config, m.Layers = config[0], raw.Layers
+	if err != nil {
 		return m, err
 	}
 	return m, checkDescriptors("layer", m.Layers)
+}
+
+// A rawManifest is a manifest of any kind.
+type rawManifest struct {
+	MediaType string               `json:"mediaType"`
+	Config    *ocispec.Descriptor  `json:"config"`
+	Layers    []ocispec.Descriptor `json:"layers"`
+	Manifests []ocispec.Descriptor `json:"manifests"`
+	FSLayers  json.RawMessage      `json:"fsLayers"`
+}
+
+// kind returns an error when the document can be read as another kind than m's.
+func (r rawManifest) kind(m Manifest) error {
+	switch old := string(r.FSLayers); {
+	case r.MediaType != "" && r.MediaType != m.MediaType:
+		return ambiguousManifest("its mediaType is %+q and it was sent as %q", clip(r.MediaType), m.MediaType)
+	case old != "" && old != "null" && old != `""`:
+		return ambiguousManifest("it has fsLayers, as schema 1 has, and was sent as %q", m.MediaType)
+	case m.Kind == IndexKind && (r.Config != nil || r.Layers != nil):
+		return ambiguousManifest("it is an image index with config or layers")
+	case m.Kind == ArtifactKind && (r.Config != nil || r.Layers != nil || r.Manifests != nil):
+		return ambiguousManifest("it is an artifact manifest with config, layers or manifests")
+	case m.Kind == ImageKind && r.Manifests != nil:
+		return ambiguousManifest("it is an image manifest with manifests")
+	}
+	return nil
 }
 
 func manifestError(err error) error {
@@ -152,6 +191,8 @@ func ambiguousManifest(format string, args ...any) error {
 	return &ClaimError{Reason: ReasonManifestAmbiguous, Message: "the manifest is ambiguous: " + fmt.Sprintf(format, args...)}
 }
 
+// checkDescriptors returns what is wrong with the first bad descriptor. It removes
+// inline data of no bytes.
 func checkDescriptors(what string, descs []ocispec.Descriptor) error {
 	for i, d := range descs {
 		if err := d.Digest.Validate(); err != nil {
@@ -160,8 +201,13 @@ func checkDescriptors(what string, descs []ocispec.Descriptor) error {
 		if d.Size < 0 {
 			return &ClaimError{Reason: ReasonManifestInvalid, Message: fmt.Sprintf("%s %d of %d has a negative size", what, i+1, len(descs))}
 		}
-		// Who uses the data reads other bytes than who fetches the blob.
-		if d.Data != nil && (d.Digest.Algorithm().FromBytes(d.Data) != d.Digest || d.Size != int64(len(d.Data))) {
+		if len(d.Data) == 0 {
+			descs[i].Data = nil
+			continue
+		}
+		// A client that uses the data must read what a client that fetches the
+		// blob reads.
+		if d.Digest.Algorithm().FromBytes(d.Data) != d.Digest || d.Size != int64(len(d.Data)) {
 			return ambiguousManifest("%s %d of %d has data that is not what its digest and size say", what, i+1, len(descs))
 		}
 	}
@@ -178,128 +224,4 @@ func clipError(err error) string {
 		return r
 	}, err.Error())
 	return s[:min(len(s), most)]
-}
-
-// configTypes are the config media types that docker takes for an image's.
-var configTypes = []string{ocispec.MediaTypeImageConfig, mediaTypeDockerConfig}
-
-// legacyConfigTypes are types that docker also takes for an image's, because
-// old registries and proxies put them on blobs.
-var legacyConfigTypes = []string{"", "application/octet-stream", "application/json", "text/html"}
-
-// MayBeImage reports whether a runtime may run the manifest: its config has a
-// type that docker or containerd takes for an image config, and it has either
-// no layers or at least one that unpacks. All else (charts, signatures,
-// attestations, build caches) is not an image.
-func (m Manifest) MayBeImage() bool {
-	return m.Kind == ImageKind && m.configOfImage() && (len(m.Layers) == 0 || slices.ContainsFunc(m.Layers, mayBeLayer))
-}
-
-// configOfImage reports whether runtimes take the config for an image's by its
-// type.
-func (m Manifest) configOfImage() bool {
-	return slices.Contains(configTypes, m.Config.MediaType) || m.configOfAny()
-}
-
-// configOfAny reports whether the config has a type that says nothing.
-func (m Manifest) configOfAny() bool { return slices.Contains(legacyConfigTypes, m.Config.MediaType) }
-
-// unpacks reports whether the manifest has a layer that runtimes unpack.
-func (m Manifest) unpacks() bool { return slices.ContainsFunc(m.Layers, isLayer) }
-
-// isLayer reports whether runtimes unpack a blob of the descriptor's type.
-func isLayer(d ocispec.Descriptor) bool {
-	return isTarLayer(d) || strings.HasPrefix(d.MediaType, "application/vnd.oci.image.layer.")
-}
-
-// mayBeLayer reports whether docker tries to unpack a blob of the descriptor's
-// type: it does with all that are Docker's or the image specification's, and
-// with those that say nothing.
-func mayBeLayer(d ocispec.Descriptor) bool {
-	t := strings.ToLower(d.MediaType)
-	return isLayer(d) || slices.Contains(legacyConfigTypes, t) ||
-		strings.HasPrefix(t, "application/vnd.docker.") || strings.HasPrefix(t, "application/vnd.oci.image.")
-}
-
-// isTarLayer reports whether a type is one of the specifications', under which
-// a blob is a tar archive. Runtimes do not look behind a plus sign that they do
-// not know.
-func isTarLayer(d ocispec.Descriptor) bool {
-	base, _, _ := strings.Cut(d.MediaType, "+")
-	switch base {
-	case "application/vnd.docker.image.rootfs.diff.tar",
-		"application/vnd.docker.image.rootfs.diff.tar.gzip",
-		"application/vnd.docker.image.rootfs.diff.tar.zstd",
-		"application/vnd.docker.image.rootfs.foreign.diff.tar",
-		"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
-		"application/vnd.oci.image.layer.v1.tar",
-		"application/vnd.oci.image.layer.nondistributable.v1.tar":
-		return true
-	}
-	return false
-}
-
-// isNydus reports whether a layer's blob is not meant to be unpacked: its
-// diff_id is its digest.
-func isNydus(d ocispec.Descriptor) bool {
-	return strings.HasPrefix(d.MediaType, "application/vnd.oci.image.layer.nydus")
-}
-
-// IsForeign reports whether a registry need not hold the layer, by its type.
-func IsForeign(d ocispec.Descriptor) bool {
-	return strings.Contains(d.MediaType, ".foreign.") || strings.Contains(d.MediaType, ".nondistributable.")
-}
-
-func isEncrypted(d ocispec.Descriptor) bool { return strings.Contains(d.MediaType, "+encrypted") }
-
-// A Config is what an image config claims.
-type Config struct {
-	HasRootFS  bool
-	RootFSType string
-	DiffIDs    []string // as written; not yet known to be digests
-	Platform   ocispec.Platform
-}
-
-func configShape() shape {
-	return shape{
-		"":        append([]string{"rootfs"}, platformKeys...),
-		".rootfs": {"type", "diff_ids"},
-	}
-}
-
-// ParseConfig reads an image config. The error is a *ClaimError when it is not
-// valid or when two parsers could read it differently. HasRootFS is right even
-// then, as far as the bytes are JSON.
-func ParseConfig(body []byte) (Config, error) {
-	if err := configShape().check(body); err != nil {
-		return Config{}, configError(err)
-	}
-	var raw struct {
-		ocispec.Platform
-		RootFS *struct {
-			Type    string   `json:"type"`
-			DiffIDs []string `json:"diff_ids"`
-		} `json:"rootfs"`
-	}
-	if err := json.Unmarshal(body, &raw); err != nil {
-		return Config{HasRootFS: raw.RootFS != nil}, configError(err)
-	}
-	c := Config{Platform: raw.Platform}
-	if raw.RootFS != nil {
-		c.HasRootFS, c.RootFSType, c.DiffIDs = true, raw.RootFS.Type, raw.RootFS.DiffIDs
-	}
-	return c, nil
-}
-
-func configError(err error) error {
-	if errors.Is(err, errAmbiguousJSON) {
-		return &ClaimError{Reason: ReasonConfigAmbiguous, Message: "the config is ambiguous: " + strings.TrimPrefix(err.Error(), errAmbiguousJSON.Error()+": ")}
-	}
-	return &ClaimError{Reason: ReasonConfigInvalid, Message: "the config is not valid: " + clipError(err)}
-}
-
-// parseDiffID reads one entry of rootfs.diff_ids.
-func parseDiffID(s string) (DiffID, bool) {
-	d, err := digest.Parse(s)
-	return DiffID(d), err == nil
 }

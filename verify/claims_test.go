@@ -161,14 +161,10 @@ func TestParseConfigRefuses(t *testing.T) {
 		`{} {}`:                                  ambiguous,
 		`{"rootfs":{},"rootfs":{}}`:              ambiguous,
 		`{"rootfs":{},"RootFS":{}}`:              ambiguous,
-		`{"ROOTFS":{}}`:                          ambiguous,
-		"{\"rootf\u017f\":{}}":                   ambiguous,
 		`{"rootfs":{"diff_ids":[],"x":1,"x":2}}`: ambiguous,
-		`{"rootfs":{"Diff_IDs":[]}}`:             ambiguous,
-		"{\"rootfs\":{\"diff_id\u017f\":[]}}":    ambiguous,
-		`{"rootfs":{"Type":"layers"}}`:           ambiguous,
-		`{"OS.Version":"1"}`:                     ambiguous,
-		"{\"author\":\"\xff\"}":                  ambiguous,
+		`{"rootfs":{"diff_ids":[],"Diff_IDs":[]}}`: ambiguous,
+		`{"os":"linux","OS":"linux"}`:              ambiguous,
+		"{\"author\":\"\xff\"}":                    ambiguous,
 	} {
 		_, err := verify.ParseConfig([]byte(body))
 		if got := reasonOf(err); got != want {
@@ -184,6 +180,10 @@ func TestParseAccepts(t *testing.T) {
 		"{" + cfg + "}",
 		" \r\n\t{" + cfg + "}\n",
 		"{" + cfg + `,"layers":null,"manifests":null}`,
+		"{" + cfg + `,"fsLayers":null}`,
+		"{" + cfg + `,"fsLayers":""}`,
+		"{" + cfg + `,"mediaType":"","artifactType":"","annotations":null,"subject":null}`,
+		"{" + cfg + `,"layers":[` + strings.TrimSuffix(desc, "}") + `,"data":"","urls":null,"platform":null,"annotations":null}]}`,
 		"{" + cfg + `,"annotations":{"a":"1","A":"2"}}`,
 		"{" + cfg + `,"subject":{"digest":"x","Digest":"y"}}`,
 		"{" + cfg + `,"layers":[` + desc + `]}`,
@@ -200,6 +200,52 @@ func TestParseAccepts(t *testing.T) {
 	} {
 		if _, err := verify.ParseConfig([]byte(body)); err != nil {
 			t.Errorf("config %s: %v", body, err)
+		}
+	}
+}
+
+// A key of a config in another case is read as Go reads it, and told, if it is the
+// only one.
+func TestConfigVariants(t *testing.T) {
+	t.Parallel()
+	for body, want := range map[string]verify.Config{
+		`{"rootfS":{"type":"layers","diff_ids":["a"]}}`: {HasRootFS: true, RootFSType: "layers", DiffIDs: []string{"a"}, Variants: []string{"rootfS"}, SaysDiffIDs: true, HasImageKeys: true},
+		"{\"rootf\u017f\":{\"Diff_IDs\":[\"a\"]}}":      {HasRootFS: true, DiffIDs: []string{"a"}, Variants: []string{"rootf\u017f", "Diff_IDs"}, SaysDiffIDs: true, HasImageKeys: true},
+		`{"OS":"linux"}`: {Platform: ocispec.Platform{OS: "linux"}, Variants: []string{"OS"}, HasImageKeys: true},
+	} {
+		got, err := verify.ParseConfig([]byte(body))
+		if diff := cmp.Diff(want, got); diff != "" || err != nil {
+			t.Errorf("%s: %v (-want +got):\n%s", body, err, diff)
+		}
+	}
+}
+
+// Whether a config says diff_ids is told of any bytes, as the most tolerant parser
+// reads them: it decides whether a manifest is judged at all.
+func TestConfigSaysDiffIDs(t *testing.T) {
+	t.Parallel()
+	for body, want := range map[string]bool{
+		`{"rootfs":{"diff_ids":["a"]}}`:                      true,
+		`{"rootfs":{"diff_ids":[1]}}`:                        true,
+		`{"rootfs":{"diff_ids":"a"}}`:                        true,
+		`{"RootFS":{"DIFF_IDS":["a"]}}`:                      true,
+		`{"rootfs":{},"rootfs":{"diff_ids":["a"]}}`:          true,
+		`{"rootfs":{"diff_ids":["a"],"diff_ids":[]}}`:        true,
+		`{"rootfs":{"diff_ids":["a"]}} trailing`:             true,
+		"\ufeff" + `{"rootfs":{"diff_ids":["a"]}}`:           true,
+		"{\"x\":\"\xff\",\"rootfs\":{\"diff_ids\":[\"a\"]}}": true,
+		`{"x":` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + `,"rootfs":{"diff_ids":["a"]}}`: true,
+		`{"rootfs":{"diff_ids":["a"]},"cut`:        true,
+		`{"rootfs":{"diff_ids":[]}}`:               false,
+		`{"rootfs":{"diff_ids":null}}`:             false,
+		`{"rootfs":"layers"}`:                      false,
+		`{"config":{"rootfs":{"diff_ids":["a"]}}}`: false,
+		`[{"rootfs":{"diff_ids":["a"]}}]`:          false,
+		`apiVersion: v2`:                           false,
+		``:                                         false,
+	} {
+		if got, _ := verify.ParseConfig([]byte(body)); got.SaysDiffIDs != want {
+			t.Errorf("%.80s: says diff_ids: %t, want %t", body, got.SaysDiffIDs, want)
 		}
 	}
 }

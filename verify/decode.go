@@ -37,9 +37,7 @@ func (h *Hasher) decode() {
 
 // identity looks at a blob that is its own content, which Write hashes already.
 func (h *Hasher) identity(in *chunkReader, head []byte) error {
-	if !isTarStart(head) {
-		h.decoded.Quirks |= NotTar
-	}
+	h.tell(head)
 	if h.content == nil {
 		return nil
 	}
@@ -50,7 +48,7 @@ func (h *Hasher) identity(in *chunkReader, head []byte) error {
 // unpack hashes the content of an encoded blob.
 func (h *Hasher) unpack(in *chunkReader, head []byte) error {
 	f := &h.decoded
-	if isTarHeader(head) {
+	if hasTarHeader(head) {
 		return ambiguous("it is a tar archive and begins like " + f.Encoding.String() + "; runtimes differ in which they unpack")
 	}
 	s := newSink(h.content, h.limits, in.count, h.aborted)
@@ -58,8 +56,16 @@ func (h *Hasher) unpack(in *chunkReader, head []byte) error {
 	f.UnpackedSize = s.size
 	if err == nil {
 		f.Unpacked = s.digest()
+		h.tell(s.head)
 	}
 	return err
+}
+
+// tell records whether content with that head is a tar archive.
+func (h *Hasher) tell(head []byte) {
+	if !beginsTar(head) {
+		h.decoded.Quirks |= NotTar
+	}
 }
 
 func (h *Hasher) run(in *chunkReader, s *sink, skippable bool) error {
@@ -74,11 +80,21 @@ func (h *Hasher) run(in *chunkReader, s *sink, skippable bool) error {
 		if skippable {
 			f.Quirks |= SkippableFirst
 		}
-		f.Parts, err = decodeZstd(br, s, h.limits, &h.held)
+		var largest uint64
+		f.Parts, largest, err = decodeZstd(br, s, h.limits, &h.held)
+		if largest > commonWindow {
+			f.Quirks |= LargeWindow
+		}
 	case XZ:
+		if err = h.held.slow(); err != nil {
+			return err
+		}
 		f.Parts, err = decodeXZ(br, s, h.limits, &h.held)
 	default:
 		f.Parts = 1
+		if err = h.held.slow(); err != nil {
+			return err
+		}
 		if err := h.held.grow(bzip2Size); err != nil {
 			return err
 		}
@@ -108,11 +124,8 @@ func (h *Hasher) gunzip(in *chunkReader, s *sink) error {
 	if !errors.As(err, &bad) {
 		return err
 	}
-	switch bad.Kind {
-	case inflate.Ambiguous:
+	if bad.Kind == inflate.Ambiguous {
 		return ambiguous(bad.Error())
-	case inflate.Flooded:
-		return overLimit(bad.Error())
 	}
 	return corrupt(bad.Error())
 }

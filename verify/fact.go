@@ -69,9 +69,9 @@ func (p Problem) String() string { return name(problemNames[:], int(p)) }
 // MarshalText implements encoding.TextMarshaler.
 func (p Problem) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
-// Quirks are properties of a blob for which some runtime, or with NotTar each,
-// refuses it as a layer. Those who do read it read the same. They are a bit
-// set.
+// Quirks are properties of a blob for which some runtime, or with NotTar every
+// runtime, refuses it as a layer. The runtimes that read it read the same content.
+// They are a bit set.
 type Quirks uint16
 
 // The quirks. Their values are stored in the DiffID index and never change
@@ -82,7 +82,8 @@ const (
 	ReservedFlag                      // a reserved flag bit in the first gzip member
 	TrailingZeros                     // zero bytes after the last gzip member
 	SkippableFirst                    // zstd that starts with a skippable frame
-	NotTar                            // bytes of no known encoding that do not start as a tar does
+	NotTar                            // the decoded bytes do not begin as a tar archive does
+	LargeWindow                       // zstd with a window over 128 MiB
 )
 
 // A Source is the way by which a fact was learned.
@@ -122,6 +123,10 @@ type Fact struct {
 	Source       Source
 	LearnedAt    time.Time // UTC, whole seconds
 }
+
+// IsTar reports whether the blob was decoded to its end and its content begins as
+// a tar archive does. Content of no bytes counts as one.
+func (f Fact) IsTar() bool { return f.Problem == None && f.Quirks&NotTar == 0 }
 
 // MaxReason is the length in bytes that Fact.Reason never exceeds.
 const MaxReason = 160

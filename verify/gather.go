@@ -11,46 +11,62 @@ import (
 )
 
 // gather asks for the facts about all layers, once for each digest. missing
-// are the layers that the repository should hold and does not.
+// are the layers that the repository should hold and does not. With an error the
+// evidence is about the layers that could be read. When the caller may not read
+// one, the rest is not asked for.
 func gather(ctx context.Context, blobs Blobs, layers []ocispec.Descriptor) (e []Evidence, missing []int, err error) {
-	type answer struct {
-		fact *Fact
-		gone bool
-	}
-	answers := map[digest.Digest]*answer{}
-	g, ctx := errgroup.WithContext(ctx)
+	answers := map[digest.Digest]*factAnswer{}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var g errgroup.Group
 	g.SetLimit(64) // what runs at once is bounded by the source; this bounds goroutines
 	for i, d := range layers {
 		if answers[d.Digest] != nil {
 			continue
 		}
-		a := &answer{}
+		a := &factAnswer{layer: i}
 		answers[d.Digest] = a
 		g.Go(func() error {
-			f, err := blobs.Fact(ctx, d)
-			switch {
-			case err == nil:
-				a.fact = &f
-			case errors.Is(err, ErrNotFound):
-				a.gone = true
-			case !errors.Is(err, ErrUnknown):
-				return fmt.Errorf("read layer %d of %d (%s): %w", i+1, len(layers), d.Digest, err)
+			if a.ask(ctx, blobs, d); errors.Is(a.err, ErrForbidden) {
+				stop()
 			}
 			return nil
 		})
 	}
-	if err := g.Wait(); err != nil {
-		return nil, nil, err
-	}
+	_ = g.Wait() // the errors are in the answers
 	e = make([]Evidence, len(layers))
 	for i, d := range layers {
 		a := answers[d.Digest]
 		e[i].Fact = a.fact
-		if a.gone && !IsForeign(d) && !isEncrypted(d) { // of an encrypted one nothing is to be found out
+		if a.gone && !mayBeElsewhere(d) {
 			missing = append(missing, i)
 		}
+		if a.err != nil && (err == nil || errors.Is(a.err, ErrForbidden) && !errors.Is(err, ErrForbidden)) {
+			err = fmt.Errorf("read layer %d of %d (%s): %w", a.layer+1, len(layers), d.Digest, a.err)
+		}
 	}
-	return e, missing, nil
+	return e, missing, err
+}
+
+// A factAnswer is what a source says about a blob: the fact, that it does not hold
+// the blob, nothing, or an error.
+type factAnswer struct {
+	layer int // the first that has the digest
+	fact  *Fact
+	gone  bool
+	err   error
+}
+
+func (a *factAnswer) ask(ctx context.Context, blobs Blobs, d ocispec.Descriptor) {
+	f, err := blobs.Fact(ctx, d)
+	switch {
+	case err == nil:
+		a.fact = &f
+	case errors.Is(err, ErrNotFound):
+		a.gone = true
+	case !errors.Is(err, ErrUnknown):
+		a.err = err
+	}
 }
 
 const (

@@ -203,7 +203,7 @@ func TestGoldenBombs(t *testing.T) {
 	}
 }
 
-var quirks = []string{"HeaderCRC", "LongName", "ReservedFlag", "TrailingZeros", "SkippableFirst", "NotTar"}
+var quirks = []string{"HeaderCRC", "LongName", "ReservedFlag", "TrailingZeros", "SkippableFirst", "NotTar", "LargeWindow"}
 
 func hasQuirk(words []string) bool {
 	return slices.ContainsFunc(words, func(w string) bool { return slices.Contains(quirks, w) })

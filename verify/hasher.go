@@ -82,7 +82,7 @@ func newHasher(l Limits, content io.Writer) *Hasher {
 		abort:   make(chan struct{}),
 		done:    make(chan struct{}),
 	}
-	h.held.from = l.Memory
+	h.held.from, h.held.lane = l.Memory, l.Slow
 	go h.decode()
 	return h
 }

@@ -146,16 +146,16 @@ func TestLimits(t *testing.T) {
 		want   string
 	}{
 		{"content as large as allowed", gz(p1), verify.Limits{Unpacked: size}, ""},
-		{"content larger than allowed", gz(p1), verify.Limits{Unpacked: size - 1}, "it unpacks to more than limits.unpacked"},
-		{"members that are larger together", verifytest.GzipMembers(p1a, p1b), verify.Limits{Unpacked: size - 1}, "it unpacks to more than limits.unpacked"},
+		{"content larger than allowed", gz(p1), verify.Limits{Unpacked: size - 1}, "it unpacks to more than limits.unpacked (3071 bytes)"},
+		{"members that are larger together", verifytest.GzipMembers(p1a, p1b), verify.Limits{Unpacked: size - 1}, "it unpacks to more than limits.unpacked (3071 bytes)"},
 		{"zstd content as large as allowed", zs(p1), verify.Limits{Unpacked: size}, ""},
-		{"zstd content larger than allowed", zs(p1), verify.Limits{Unpacked: size - 1}, "it unpacks to more than limits.unpacked"},
-		{"zstd frames that are larger together", verifytest.ZstdFrames(p1a, p1b), verify.Limits{Unpacked: size - 1}, "it unpacks to more than limits.unpacked"},
-		{"zstd bomb: 32 GiB in 1 MiB", verifytest.ZstdZeros(32 << 30), verify.Limits{Unpacked: 1 << 20}, "it unpacks to more than limits.unpacked"},
-		{"gzip bomb: 8 MiB in 8 KiB", gz(make([]byte, 8<<20)), verify.Limits{Unpacked: 1 << 20}, "it unpacks to more than limits.unpacked"},
+		{"zstd content larger than allowed", zs(p1), verify.Limits{Unpacked: size - 1}, "it unpacks to more than limits.unpacked (3071 bytes)"},
+		{"zstd frames that are larger together", verifytest.ZstdFrames(p1a, p1b), verify.Limits{Unpacked: size - 1}, "it unpacks to more than limits.unpacked (3071 bytes)"},
+		{"zstd bomb: 32 GiB in 1 MiB", verifytest.ZstdZeros(32 << 30), verify.Limits{Unpacked: 1 << 20}, "it unpacks to more than limits.unpacked (1048576 bytes)"},
+		{"gzip bomb: 8 MiB in 8 KiB", gz(make([]byte, 8<<20)), verify.Limits{Unpacked: 1 << 20}, "it unpacks to more than limits.unpacked (1048576 bytes)"},
 		{"64 MiB of zeros in 2 KiB, which is far over the ratio and under a GiB", verifytest.ZstdZeros(64 << 20), verify.Limits{Ratio: 10}, ""},
 		{"window as large as allowed", frame(0, window(20), raw(p1)), verify.Limits{Window: 1 << 20}, ""},
-		{"window larger than allowed", frame(0, window(21), raw(p1)), verify.Limits{Window: 1 << 20}, "the zstd window is larger than limits.window"},
+		{"window larger than allowed", frame(0, window(21), raw(p1)), verify.Limits{Window: 1 << 20}, "its zstd window is larger than limits.window (1048576 bytes)"},
 		{"window limit that no decoder can keep", zs(p1), verify.Limits{Window: 1}, "zstd: WithMaxWindowSize must be at least 1KB, 1024 bytes"},
 		{"uncompressed bytes have no limit", p1, verify.Limits{Unpacked: 1, Ratio: 1, Window: 1}, ""},
 	} {

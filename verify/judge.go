@@ -17,12 +17,40 @@ type Evidence struct {
 // Judge compares the claims of an image with the evidence about its layers and
 // returns the report. It does no I/O.
 //
-// evidence has one entry for each layer of m, which must be of ImageKind. A
+// m must be of ImageKind, and evidence has one entry for each of its layers. A
 // claim of another algorithm than SHA-256 needs a Look to be compared; other
-// claims are judged without, and told with a cause more often with. Judge does
+// claims are judged without, and explained by a cause more often with. Judge does
 // not modify its arguments.
+//
+// The bytes of a layer decide, not its media type. A tar archive must have its
+// DiffID. Anything else may have its digest or its DiffID. What decoders read
+// differently is refused.
 func Judge(m Manifest, c Config, evidence []Evidence) Report {
-	j := judge{m: m, c: c, evidence: evidence, r: Report{Config: m.Config.Digest, Platform: c.Platform}}
+	j := newJudge(m, c, evidence)
+	j.rootFS()
+	claimed, ok := j.align()
+	isClaimed := make([]bool, len(m.Layers))
+	for i, at := range claimed {
+		j.layer(at, c.DiffIDs[i])
+		isClaimed[at] = true
+	}
+	for i := range j.r.Layers {
+		switch {
+		case isClaimed[i]:
+		case ok:
+			j.unclaimed(i)
+		default:
+			j.uncompared(i)
+		}
+	}
+	j.causes(claimed)
+	j.chain()
+	j.r.Verdict = j.verdict()
+	return j.r
+}
+
+func newJudge(m Manifest, c Config, evidence []Evidence) *judge {
+	j := &judge{m: m, c: c, evidence: evidence, r: Report{Config: m.Config.Digest, Platform: c.Platform}}
 	j.r.Layers = make([]LayerReport, len(m.Layers))
 	for i, d := range m.Layers {
 		l := LayerReport{Descriptor: d, Fact: evidence[i].Fact, TOC: toc(d), Status: StatusUnverified}
@@ -34,38 +62,7 @@ func Judge(m Manifest, c Config, evidence []Evidence) Report {
 		}
 		j.r.Layers[i] = l
 	}
-	if !j.isImage() {
-		j.r.Verdict = NotAnImage
-		return j.r
-	}
-	j.rootFS()
-	claimed := j.align()
-	for i, at := range claimed {
-		j.layer(at, c.DiffIDs[i])
-	}
-	if claimed == nil {
-		for i := range j.r.Layers {
-			j.uncompared(i)
-		}
-	}
-	j.causes(claimed)
-	j.chain()
-	j.r.Verdict = j.verdict()
-	return j.r
-}
-
-// isImage decides by layers and config, not by the config's type alone.
-func (j *judge) isImage() bool {
-	switch {
-	case !j.m.configOfImage():
-		return false
-	case j.m.configOfAny() && !j.c.HasRootFS:
-		return false
-	case len(j.m.Layers) == 0 || j.m.unpacks():
-		return true
-	}
-	// Nothing need unpack. What docker would try to is held to its claim.
-	return len(j.c.DiffIDs) == len(j.m.Layers) && slices.ContainsFunc(j.m.Layers, mayBeLayer)
+	return j
 }
 
 type judge struct {
@@ -92,6 +89,9 @@ func (j *judge) at(layer int) string {
 }
 
 func (j *judge) rootFS() {
+	if len(j.c.Variants) > 0 {
+		j.warn(-1, []Runtime{}, "the config spells a key %+q: runtimes that are not written in Go do not read it", clip(j.c.Variants[0]))
+	}
 	switch {
 	case !j.c.HasRootFS && len(j.m.Layers) == 0:
 		j.warn(-1, []Runtime{Docker, Crane, Umoci}, "the config has no rootfs: docker does not pull it")
@@ -102,10 +102,10 @@ func (j *judge) rootFS() {
 	}
 }
 
-// align decides which layer each DiffID of the config is about. It returns
-// the position of a layer for each DiffID, or nil after a finding when the
+// align decides which layer each DiffID of the config is about. It returns the
+// position of a layer for each DiffID. ok is false, after a finding, when the
 // counts fit no reading.
-func (j *judge) align() []int {
+func (j *judge) align() (claimed []int, ok bool) {
 	var all, layers []int
 	for i, d := range j.m.Layers {
 		all = append(all, i)
@@ -114,22 +114,18 @@ func (j *judge) align() []int {
 		}
 	}
 	n := len(j.c.DiffIDs)
-	mixed := len(layers) < len(all)
-	switch {
-	case len(layers) == 0 && n == len(all):
-		return all
-	case mixed && (n == len(layers) || n == len(all)):
+	if len(layers) > 0 && len(layers) < len(all) && (n == len(layers) || n == len(all)) {
 		j.warn(-1, []Runtime{Docker, Containerd}, "layers that unpack and other blobs are mixed: docker and older containerd do not pull it")
-		if n == len(layers) {
-			return layers
-		}
-		return all
-	case n == len(all):
-		return all
+	}
+	switch n {
+	case len(all):
+		return all, true
+	case len(layers):
+		return layers, true
 	}
 	j.add(Finding{Reason: ReasonDiffIDCount, Layer: -1, Digest: j.m.Config.Digest,
 		Message: fmt.Sprintf("diff_id count: config lists %s for %s%s", count(n, "diff_id"), count(len(all), "layer"), j.surplus(all))})
-	return nil
+	return nil, false
 }
 
 func count(n int, noun string) string {
@@ -148,7 +144,7 @@ func (j *judge) chain() {
 	var chain digest.Digest
 	for i := range j.r.Layers {
 		l := &j.r.Layers[i]
-		if !isLayer(l.Descriptor) {
+		if !isLayer(l.Descriptor) && !l.unpacks() {
 			continue
 		}
 		if l.DiffID == "" {
@@ -165,7 +161,7 @@ func (j *judge) chain() {
 
 func (j *judge) verdict() Verdict {
 	v := Match
-	if len(j.m.Layers) > 0 && !j.m.unpacks() {
+	if len(j.m.Layers) > 0 && !slices.ContainsFunc(j.r.Layers, LayerReport.isLayer) {
 		v = NotAnImage
 	}
 	for _, f := range j.r.Findings {

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -10,40 +11,70 @@ import (
 func (j *judge) layer(i int, claim string) {
 	l := &j.r.Layers[i]
 	l.Claimed = claim
-	if !isLayer(l.Descriptor) {
-		j.notALayer(i, claim)
-		return
-	}
 	id, ok := parseDiffID(claim)
 	switch {
 	case !ok:
 		j.lie(i, Finding{Reason: ReasonDiffIDMalformed, Actual: l.DiffID,
 			Message: fmt.Sprintf("diff_id malformed in %s: config says %+q, which is not a digest", j.at(i), clip(claim))})
-	case j.isItsOwn(i, id):
-		l.Status = StatusMatch
+	case j.hasOwnDigest(i, id):
+		j.matched(i)
 	case !j.readable(i):
 	case digest.Digest(id).Algorithm() != digest.SHA256:
 		j.wide(i, id)
 	case id == l.DiffID:
-		l.Status = StatusMatch
-		j.portability(i)
-	case isNydus(l.Descriptor):
+		j.matched(i)
+	case j.isEncrypted(i):
 		l.Status = StatusUnverifiable
-		j.undecided(i, "its diff_id is neither its digest, as is the custom with nydus, nor that of its content")
+		j.undecided(i, CauseEncrypted, "it is encrypted")
+	case isTarLayer(l.Descriptor) && l.Fact.Encoding == Identity && !l.Fact.IsTar():
+		why := "it is not a tar, gzip or zstd stream"
+		if strings.Contains(normalType(l.Descriptor.MediaType), "+encrypted") {
+			why += ", and has no org.opencontainers.image.enc annotation that an encrypted layer has"
+		}
+		j.unreadable(i, StatusCorrupt, ReasonLayerCorrupt, why)
 	default:
 		j.mismatch(i, id)
 	}
 }
 
-// isItsOwn reports whether a layer of a form of its own (nydus, and what may
-// come) has its digest for a diff_id. Of a blob that runtimes unpack all the
-// same, whatever its type, that is no diff_id.
-func (j *judge) isItsOwn(i int, id DiffID) bool {
+// hasOwnDigest reports whether the claim about a blob that no runtime unpacks as a
+// tar archive is its digest, as is the custom with artifacts and with nydus. A blob
+// that cannot be decoded has no other name.
+func (j *judge) hasOwnDigest(i int, id DiffID) bool {
 	l := j.r.Layers[i]
-	if isTarLayer(l.Descriptor) || id != DiffID(l.Descriptor.Digest) {
-		return false
+	f := l.Fact
+	return f != nil && !isTarLayer(l.Descriptor) && !isErofs(l.Descriptor) &&
+		(f.Problem == Corrupt || f.Problem == None && !f.IsTar()) &&
+		(id == DiffID(f.Digest) || id == DiffID(l.Descriptor.Digest))
+}
+
+// matched records a claim that is true.
+func (j *judge) matched(i int) {
+	if l := &j.r.Layers[i]; l.isLayer() {
+		l.Status = StatusMatch
+		j.portability(i)
 	}
-	return isNydus(l.Descriptor) || l.Fact != nil && l.Fact.Encoding == Identity
+}
+
+// isLayer reports whether some runtime unpacks the blob as a layer.
+func (l LayerReport) isLayer() bool { return isLayer(l.Descriptor) || l.unpacks() }
+
+// unpacks reports whether the blob is a tar archive with something in it.
+func (l LayerReport) unpacks() bool {
+	return l.Fact != nil && l.Fact.IsTar() && l.Fact.UnpackedSize > 0
+}
+
+// mayUnpack reports whether the blob may be a tar archive, as far as is known.
+func (l LayerReport) mayUnpack() bool {
+	return l.Fact == nil || l.unpacks() || l.Fact.Problem != None && l.Fact.Problem != Corrupt
+}
+
+// isEncrypted reports whether only the holder of a key can know what the blob
+// unpacks to: it says that it is encrypted, and no decoder begins to read it.
+func (j *judge) isEncrypted(i int) bool {
+	l := j.r.Layers[i]
+	return saysEncrypted(l.Descriptor) && (l.Fact.Problem == Corrupt && l.Fact.UnpackedSize == 0 ||
+		l.Fact.Problem == None && l.Fact.Encoding == Identity && !l.Fact.IsTar())
 }
 
 // lie adds a finding that makes the claim about a layer false.
@@ -68,44 +99,40 @@ func (j *judge) wide(i int, id DiffID) {
 	switch {
 	case look == nil:
 		j.r.Layers[i].Status = StatusUnverified
-		j.undecided(i, fmt.Sprintf("its diff_id is a %s digest, which was not computed", digest.Digest(id).Algorithm()))
+		j.undecided(i, "", fmt.Sprintf("its diff_id is a %s digest, which was not computed", digest.Digest(id).Algorithm()))
 	case look.Has(id):
 		j.r.Layers[i].Status = StatusMatch
 		j.warn(i, []Runtime{Docker, Containerd, Podman, Crane, Umoci}, "%s has a %s diff_id: it is right, and runtimes, which compute sha256, refuse it",
 			j.at(i), digest.Digest(id).Algorithm())
 		j.portability(i)
+	case j.isEncrypted(i):
+		j.r.Layers[i].Status = StatusUnverifiable
+		j.undecided(i, CauseEncrypted, "it is encrypted")
 	default:
 		j.mismatch(i, id)
 	}
 }
 
-// notALayer looks at a blob that is no layer by its type but that the config
-// lists: its own digest is the customary claim. Runtimes that count it refuse
-// the image anyhow, so a wrong one is warned about, unless docker would unpack
-// the blob.
-func (j *judge) notALayer(i int, claim string) {
+// unclaimed records what is wrong with a blob that no diff_id is about, though the
+// counts are right: some runtime may unpack it all the same.
+func (j *judge) unclaimed(i int) {
 	l := &j.r.Layers[i]
-	id, ok := parseDiffID(claim)
 	switch {
-	case claim == l.Descriptor.Digest.String(), claim == l.DiffID.String():
-	case ok && mayBeLayer(l.Descriptor) && j.isTar(i):
-		j.mismatch(i, id)
-	case len(j.m.Layers) > 0 && j.m.unpacks():
-		j.warn(i, []Runtime{Docker, Containerd}, "%s is no tar archive and its diff_id is neither its digest nor that of its content", j.at(i))
+	case l.Fact != nil && l.Fact.Problem == Corrupt:
+	case !j.readable(i):
+	case l.unpacks():
+		l.Status = StatusUncompared
+		j.add(Finding{Reason: ReasonDiffIDCount, Layer: i, Digest: l.Descriptor.Digest, Actual: l.DiffID,
+			Message: fmt.Sprintf("diff_id count: %s (%s) is a tar archive that no diff_id is about", j.at(i), short(l.Descriptor.Digest))})
 	}
 }
 
-// isTar reports whether the bytes of a layer are a tar archive, as far as
-// anybody can tell without unpacking it.
-func (j *judge) isTar(i int) bool {
-	f := j.r.Layers[i].Fact
-	return f != nil && f.Problem == None && f.Size > 0 && f.Quirks&NotTar == 0
-}
-
-// uncompared records what is wrong with a layer when no claim belongs to it.
+// uncompared records what is wrong with a layer when the counts are wrong, so that
+// no claim belongs to it.
 func (j *judge) uncompared(i int) {
-	if isLayer(j.r.Layers[i].Descriptor) && j.readable(i) {
-		j.r.Layers[i].Status = StatusUncompared
+	l := &j.r.Layers[i]
+	if l.isLayer() && j.readable(i) {
+		l.Status = StatusUncompared
 	}
 }
 
@@ -115,26 +142,43 @@ func (j *judge) readable(i int) bool {
 	l := &j.r.Layers[i]
 	f := l.Fact
 	switch {
-	case isEncrypted(l.Descriptor) && !j.isTar(i):
+	case f == nil && mayBeElsewhere(l.Descriptor):
 		l.Status = StatusUnverifiable
-		j.undecided(i, "it is encrypted")
-	case f == nil && IsForeign(l.Descriptor):
-		l.Status = StatusUnverifiable
-		j.undecided(i, "the registry does not hold this foreign layer")
+		j.undecided(i, CauseForeign, "the registry does not hold this foreign layer")
 	case f == nil:
 		l.Status = StatusUnverified
-	case f.Problem == Corrupt && !isTarLayer(l.Descriptor):
+	case f.Problem == Limit, f.Problem == Unsupported:
 		l.Status = StatusUnverifiable
-		j.undecided(i, "its media type is of no form that is known, and "+f.Reason)
+		j.add(Finding{Severity: Undecided, Reason: ReasonOverLimit, Layer: i, Digest: l.Descriptor.Digest,
+			Message: fmt.Sprintf("over limit: %s (%s): %s", j.at(i), short(l.Descriptor.Digest), f.Reason)})
+	case f.Problem == Corrupt && j.isEncrypted(i):
+		l.Status = StatusUnverifiable
+		j.undecided(i, CauseEncrypted, "it is encrypted")
 	case f.Problem == Corrupt:
 		j.unreadable(i, StatusCorrupt, ReasonLayerCorrupt, f.Reason)
 	case f.Problem == Ambiguous:
 		j.unreadable(i, StatusAmbiguous, ReasonLayerAmbiguous, f.Reason)
 	case f.Problem != None:
+		l.Status = StatusUnverified // hashing was given up, for no reason of the blob's
+	case isErofs(l.Descriptor):
+		return j.readableErofs(i)
+	default:
+		return true
+	}
+	return false
+}
+
+// readableErofs is readable for a layer with the media type of EROFS, whose suffix
+// says how its diff_id is computed: containerd does not look at the bytes.
+func (j *judge) readableErofs(i int) bool {
+	l := &j.r.Layers[i]
+	says, known := erofsEncoding(l.Descriptor)
+	switch {
+	case !known:
 		l.Status = StatusUnverifiable
-		j.undecided(i, f.Reason)
-	case f.Quirks&NotTar != 0 && isTarLayer(l.Descriptor) && l.Claimed != l.DiffID.String():
-		j.unreadable(i, StatusCorrupt, ReasonLayerCorrupt, "it is not a tar, gzip or zstd stream")
+		j.undecided(i, "", "no runtime knows its media type, so its diff_id is not defined")
+	case says != l.Fact.Encoding:
+		j.unreadable(i, StatusAmbiguous, ReasonLayerAmbiguous, fmt.Sprintf("it is %s and its media type says %s EROFS", inWords(l.Fact.Encoding), inWords(says)))
 	default:
 		return true
 	}
@@ -148,9 +192,11 @@ func (j *judge) unreadable(i int, s Status, r Reason, why string) {
 		Message: fmt.Sprintf("%s %s (%s): %s", s, j.at(i), short(l.Descriptor.Digest), why)})
 }
 
-func (j *judge) undecided(i int, why string) {
+// undecided records that nobody can find out what a layer unpacks to. cause is empty
+// if no setting accepts it.
+func (j *judge) undecided(i int, cause Cause, why string) {
 	l := j.r.Layers[i]
-	j.add(Finding{Severity: Undecided, Reason: ReasonUnverifiable, Layer: i, Digest: l.Descriptor.Digest,
+	j.add(Finding{Severity: Undecided, Reason: ReasonUnverifiable, Cause: cause, Layer: i, Digest: l.Descriptor.Digest,
 		Message: fmt.Sprintf("unverifiable %s (%s): %s", j.at(i), short(l.Descriptor.Digest), why)})
 }
 

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -8,7 +9,7 @@ import (
 
 // Rules is the version of the rules in this package. A Judgement that was made
 // by other rules is not believed.
-const Rules = 1
+const Rules = 2
 
 // A Judgement is what was found about one image manifest, to be remembered. It
 // holds for those bytes under that media type wherever they are stored, as a
@@ -18,6 +19,7 @@ type Judgement struct {
 	MediaType string        // that it was judged as
 	Rules     int           // that it was judged by
 	Config    digest.Digest // that it names; empty when the manifest is false in itself
+	Platform  string        // that its config names, as "os/architecture"; empty when it names none
 	Verdict   Verdict
 	Findings  []Finding // the gravest first, at most MaxFindings
 	JudgedAt  time.Time // UTC, whole seconds
@@ -46,7 +48,7 @@ func (r Report) Judgement(manifest digest.Digest, mediaType string) (Judgement, 
 	if r.Layers == nil || r.Verdict == Unverified || manifest.Algorithm() != digest.SHA256 {
 		return Judgement{}, false
 	}
-	j := Judgement{Manifest: manifest, MediaType: baseType(mediaType), Rules: Rules, Config: r.Config, Verdict: r.Verdict}
+	j := Judgement{Manifest: manifest, MediaType: baseType(mediaType), Rules: Rules, Config: r.Config, Platform: r.platform(), Verdict: r.Verdict}
 	for _, f := range r.Findings {
 		if f.Severity == Undecided || f.Reason == ReasonBlobUnknown {
 			return Judgement{}, false
@@ -61,10 +63,25 @@ func (r Report) Judgement(manifest digest.Digest, mediaType string) (Judgement, 
 	return j, true
 }
 
+// platform returns the platform of the config as "os/architecture". It is empty if
+// either is missing, or longer than any that is known.
+func (r Report) platform() string {
+	const most = 32
+	os, arch := r.Platform.OS, r.Platform.Architecture
+	if os == "" || arch == "" || len(os) > most || len(arch) > most || !isPrintable(os+arch) {
+		return ""
+	}
+	return os + "/" + arch
+}
+
+func isPrintable(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
+}
+
 // gravest returns the gravest findings, at most MaxFindings.
 func gravest(findings []Finding) []Finding {
 	var out []Finding
-	for s := False; s <= Portable; s++ {
+	for s := False; s <= Notice; s++ {
 		for _, f := range findings {
 			if f.Severity == s && len(out) < MaxFindings {
 				out = append(out, f)

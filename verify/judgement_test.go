@@ -23,13 +23,14 @@ func TestJudgement(t *testing.T) {
 		kept  bool
 	}{
 		{"a right image", image(l1), "", true},
-		{"no image", configType(image(l1), "application/vnd.cncf.helm.config.v1+json"), "", true},
+		{"an image without a rootfs", edited(image(l1), "rootfs", "roots"), "", true},
+		{"an attestation", image(attestation()), "", true},
 		{"a false image", verifytest.WrongDigit(image(l1)), "", true},
 		{"an image that is not portable", gzipped(p1, p1), "", true},
 		{"a layer that is gone", image(l1), l1.Digest(), false},
 		{"a config that is gone", image(l1), image(l1).ConfigDigest(), false},
 		{"a config that is not valid, as one over a limit is not", edited(image(l1), "{", "["), "", false},
-		{"a layer that nobody can read", image(layer(ocispec.MediaTypeImageLayer+"+encrypted", big, p1)), "", false},
+		{"a layer that nobody can read", image(annotated(layer(ocispec.MediaTypeImageLayer+"+encrypted", big, p1), "org.opencontainers.image.enc.keys.jwe")), "", false},
 		{"a layer that need not be in the repository", image(foreign), "", false},
 	} {
 		t.Run(tt.is, func(t *testing.T) {
@@ -49,7 +50,7 @@ func TestJudgement(t *testing.T) {
 				return
 			}
 			want := verify.Judgement{Manifest: tt.image.Digest(), MediaType: mediaType, Rules: verify.Rules,
-				Config: report.Config, Verdict: report.Verdict, Findings: report.Findings}
+				Config: report.Config, Platform: "linux/amd64", Verdict: report.Verdict, Findings: report.Findings}
 			if diff := cmp.Diff(want, j); diff != "" {
 				t.Errorf("judgement (-want +got):\n%s", diff)
 			}

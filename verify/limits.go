@@ -2,8 +2,9 @@ package verify
 
 import "time"
 
-// Limits bound what decoding one blob may cost. A blob over a limit is
-// unverifiable, never a mismatch, and its transfer is not touched.
+// Limits bound what decoding one blob may cost. A blob over a limit is refused by
+// the limit's name (ReasonOverLimit), never as a mismatch, and its transfer is not
+// affected.
 type Limits struct {
 	// Unpacked is the most bytes that a blob may decode to. Zero means 1 TiB.
 	Unpacked int64
@@ -11,8 +12,9 @@ type Limits struct {
 	// once more than 1 GiB was decoded: 64 MiB of zeros in 64 KiB is an
 	// ordinary layer. Zero means 40000.
 	Ratio int64
-	// Window is the largest zstd window or single segment, in bytes; a
-	// decoder holds one window in memory. Zero means 128 MiB, as in zstd(1).
+	// Window is the largest zstd window or single segment, and the largest xz
+	// dictionary, in bytes; a decoder holds one in memory. Zero means 512 MiB,
+	// as in containerd.
 	Window int64
 	// Lag is how long hashing may hold up the transfer of a blob, in all. A blob
 	// whose hashing held it up for longer is GivenUp. Zero means that it may as
@@ -21,7 +23,14 @@ type Limits struct {
 	// Memory is what windows of zstd and xz are taken from. A blob for which
 	// there is none is GivenUp. Nil means that there always is.
 	Memory Memory
+	// Slow is the lane for blobs that are slow to decode or take much memory:
+	// bzip2, xz, and zstd with a window over 128 MiB. Each takes 1 of it. A blob
+	// that finds the lane taken is GivenUp. Nil means that there is no lane.
+	Slow Memory
 }
+
+// commonWindow is the largest zstd window that zstd(1) and every runtime accept.
+const commonWindow = 128 << 20
 
 // ratioFloor is where Limits.Ratio starts to count.
 const ratioFloor = 1 << 30
@@ -34,7 +43,7 @@ func (l Limits) withDefaults() Limits {
 		l.Ratio = 40000
 	}
 	if l.Window == 0 {
-		l.Window = 128 << 20
+		l.Window = 512 << 20
 	}
 	return l
 }

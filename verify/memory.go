@@ -18,10 +18,27 @@ const decoderSize = 256 << 10
 // errNoMemory is not about the blob: hashed another time, it may be decoded.
 var errNoMemory = &decodeError{GivenUp, "there is no memory for its window"}
 
-// A holding is the window or dictionary of one decoder.
+// errSlow is not about the blob either: it is hashed when its turn comes.
+var errSlow = &decodeError{GivenUp, "another slow layer is being decoded"}
+
+// A holding is the window or dictionary of one decoder, and its place in the slow
+// lane.
 type holding struct {
 	from  Memory // nil: unbounded
 	bytes atomic.Int64
+	lane  Memory // of which one is taken; nil: there is no lane
+	in    bool   // the decoder has taken it
+}
+
+// slow takes the place in the slow lane, once. It is for one goroutine.
+func (h *holding) slow() error {
+	if h.lane == nil || h.in {
+		return nil
+	}
+	if h.in = h.lane.TryAcquire(1); !h.in {
+		return errSlow
+	}
+	return nil
 }
 
 // grow makes the holding at least so many bytes. It is for one goroutine.
@@ -41,5 +58,9 @@ func (h *holding) grow(bytes int64) error {
 func (h *holding) release() {
 	if bytes := h.bytes.Swap(0); h.from != nil {
 		h.from.Release(bytes)
+	}
+	if h.in {
+		h.in = false
+		h.lane.Release(1)
 	}
 }

@@ -65,7 +65,8 @@ func TestMessages(t *testing.T) {
 		{image(layer(gzip, cat(gz(p1), garbage), p1)), []string{"ambiguous layer 1 of 1 (junk): bytes after gzip member 1 that some decoders ignore, some decode and some refuse, at byte 132"}},
 		{image(verifytest.TarLayer(garbage)), []string{"layer 1 of 1 is not a tar, gzip or zstd stream: no runtime unpacks it"}},
 		{claims(image(verifytest.TarLayer(garbage)), l1.DiffID()), []string{"corrupt layer 1 of 1 (garbage): it is not a tar, gzip or zstd stream"}},
-		{image(layer(gzip+"+encrypted", garbage, p1)), []string{"unverifiable layer 1 of 1 (garbage): it is encrypted"}},
+		{image(layer(gzip+"+encrypted", garbage, p1)), []string{"corrupt layer 1 of 1 (garbage): it is not a tar, gzip or zstd stream, and has no org.opencontainers.image.enc annotation that an encrypted layer has"}},
+		{image(annotated(layer(gzip+"+encrypted", garbage, p1), "org.opencontainers.image.enc.keys.jwe")), []string{"unverifiable layer 1 of 1 (garbage): it is encrypted"}},
 	} {
 		if diff := cmp.Diff(test.want, messages(t, test.image, abridge(p3))); diff != "" {
 			t.Errorf("messages (-want +got):\n%s", diff)

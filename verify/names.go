@@ -24,7 +24,7 @@ func (p *Problem) UnmarshalText(text []byte) error { return unmarshal(p, problem
 // UnmarshalText implements encoding.TextUnmarshaler with the name of the API.
 func (s *Source) UnmarshalText(text []byte) error { return unmarshal(s, sourceNames[:], text) }
 
-var quirkNames = [...]string{"header_crc", "long_name", "reserved_flag", "trailing_zeros", "skippable_first", "not_tar"}
+var quirkNames = [...]string{"header_crc", "long_name", "reserved_flag", "trailing_zeros", "skippable_first", "not_tar", "large_window"}
 
 // Names returns the words of the HTTP API for the quirks, in a fixed order; nil
 // for none.

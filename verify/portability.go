@@ -18,9 +18,16 @@ func (j *judge) portability(i int) {
 		j.warn(i, []Runtime{Containerd, Crane}, "%s is a blob of no bytes: containerd refuses it", at)
 		return
 	}
-	if f.Quirks&NotTar != 0 && isTarLayer(d) {
-		j.warn(i, []Runtime{Docker, Containerd, Podman, Umoci}, "%s is not a tar, gzip or zstd stream: no runtime unpacks it", at)
+	if !f.IsTar() && isTarLayer(d) {
+		j.warn(i, []Runtime{Docker, Containerd, Podman, Umoci}, "%s %s: no runtime unpacks it", at, notTar(f))
 		return
+	}
+	if isErofs(d) {
+		j.erofs(i)
+		return
+	}
+	if !f.IsTar() {
+		return // it is not unpacked
 	}
 	for _, q := range quirks {
 		if f.Quirks&q.quirk != 0 {
@@ -32,7 +39,8 @@ func (j *judge) portability(i int) {
 	}
 	says := typeEncoding(d.MediaType)
 	switch {
-	case !isTarLayer(d): // whose type says nothing of an encoding
+	case !isTarLayer(d):
+		j.warn(i, []Runtime{Containerd}, "%s is a tar archive and its media type is %+q: containerd does not unpack it", at, clip(d.MediaType))
 	case f.Encoding == Bzip2, f.Encoding == XZ:
 		j.warn(i, []Runtime{Containerd, Crane, Umoci}, "%s is %s: containerd does not unpack it", at, f.Encoding)
 	case says == f.Encoding, isDockerTar(d.MediaType) && f.Encoding == Gzip:
@@ -45,6 +53,24 @@ func (j *judge) portability(i int) {
 	default:
 		j.mistyped(i, says, Umoci)
 	}
+}
+
+// notTar says that content is no tar archive.
+func notTar(f *Fact) string {
+	if f.Encoding == Identity {
+		return "is not a tar, gzip or zstd stream"
+	}
+	return "does not unpack to a tar archive"
+}
+
+// erofs warns about an EROFS layer.
+func (j *judge) erofs(i int) {
+	base, _, _ := strings.Cut(normalType(j.r.Layers[i].Descriptor.MediaType), "+")
+	if base == erofsDraftType {
+		j.warn(i, []Runtime{Docker, Podman, Containerd}, "%s is EROFS under a media type that was only proposed: docker, podman and containerd do not mount it", j.at(i))
+		return
+	}
+	j.warn(i, []Runtime{Docker, Podman, Containerd}, "%s is EROFS: docker, podman and containerd before 2.3 do not mount it", j.at(i))
 }
 
 // mistyped warns about a layer whose bytes are not what its media type says.
@@ -62,6 +88,7 @@ var quirks = []struct {
 	{LongName, []Runtime{WithoutPigz, Podman, Crane, Umoci}, "has a gzip name over 511 bytes, which runtimes without unpigz or igzip refuse"},
 	{ReservedFlag, []Runtime{WithPigz, Containerd}, "has a reserved gzip flag, which unpigz and newer containerd refuse"},
 	{TrailingZeros, []Runtime{WithoutPigz, Podman, Crane, Umoci}, "has zero bytes after the gzip stream, which runtimes without unpigz or igzip refuse"},
+	{LargeWindow, []Runtime{Podman}, "has a zstd window over 128 MiB, which podman and zstd refuse"},
 	{SkippableFirst, []Runtime{Podman, Crane}, "starts with a zstd skippable frame, which podman, skopeo and crane take for uncompressed"},
 }
 
@@ -74,7 +101,7 @@ func inWords(e Encoding) string {
 
 // isDockerTar reports whether a type is Docker's for tar archives, which has
 // always been used for all encodings: every runtime looks at the bytes.
-func isDockerTar(mediaType string) bool { return strings.HasSuffix(mediaType, ".diff.tar") }
+func isDockerTar(mediaType string) bool { return strings.HasSuffix(normalType(mediaType), ".diff.tar") }
 
 // tocAnnotations hold the digest of a table of contents, by its kind: of eStargz
 // and of zstd:chunked, which has two names for it.
@@ -107,6 +134,7 @@ func toc(d ocispec.Descriptor) string {
 
 // typeEncoding returns the encoding that a layer's media type names.
 func typeEncoding(mediaType string) Encoding {
+	mediaType = normalType(mediaType)
 	switch {
 	case strings.HasSuffix(mediaType, "+gzip"), strings.HasSuffix(mediaType, ".gzip"):
 		return Gzip

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -26,6 +27,9 @@ const (
 	ReasonUnknownMediaType  Reason = "unknown_media_type"
 	ReasonNotPortable       Reason = "not_portable"
 	ReasonBlobUnknown       Reason = "blob_unknown"
+	ReasonOverLimit         Reason = "over_limit"        // it was not looked at, because of a limit of ours
+	ReasonPlatformMismatch  Reason = "platform_mismatch" // an image index gives an image another platform than its config
+	ReasonNotAnImage        Reason = "not_an_image"      // it has the type of an image and says nothing about one
 )
 
 // A Cause is the likely story behind a false DiffID; part of the HTTP API.
@@ -41,6 +45,12 @@ const (
 	CauseEmptyBlob        Cause = "empty_blob"        // the blob holds nothing
 	CauseUnpaddedTar      Cause = "unpadded_tar"      // the digest of the tar without its padding, or with more
 	CauseRecompressed     Cause = "recompressed"      // the layer was compressed twice
+)
+
+// The causes of what is unverifiable. A Policy may allow them.
+const (
+	CauseEncrypted Cause = "encrypted" // only the holder of a key can read the layer
+	CauseForeign   Cause = "foreign"   // the layer is kept elsewhere, and not in the registry
 )
 
 // A Runtime is what will not pull an image; part of the HTTP API.
@@ -66,7 +76,8 @@ type Severity uint8
 const (
 	False     Severity = iota // a claim is false, or the bytes mean different things to different readers
 	Undecided                 // it cannot be found out
-	Portable                  // all who read it read the same, but some runtime will not pull it
+	Portable                  // all runtimes that read it read the same, but some runtime will not pull it
+	Notice                    // worth saying; never a reason to refuse
 )
 
 // A Finding is one thing to say about an image.
@@ -142,6 +153,7 @@ type LayerReport struct {
 type ChildReport struct {
 	Descriptor ocispec.Descriptor
 	MediaType  string // that it was judged as; empty when the registry does not hold it
+	Platform   string // that its config names, as "os/architecture"; empty when it names none
 	Verdict    Verdict
 	Findings   []Finding  // the gravest first, at most MaxFindings
 	Judgement  *Judgement // to be remembered; nil when there is nothing new that holds for good
@@ -157,17 +169,26 @@ type Report struct {
 	Findings []Finding     // also those of the children
 }
 
-// A Policy says what to do with the findings that are not plainly false.
+// A Policy says what to do with findings that are not mismatches. Its zero value is
+// the default: what cannot be proven is refused, what is not portable is warned about.
 type Policy struct {
-	RejectUnverifiable bool // otherwise they are warned about
-	RejectNotPortable  bool // otherwise they are warned about
-	IgnoreNotPortable  bool // neither rejected nor warned about
-	AllowSchema1       bool // Docker schema 1, which nobody can verify
+	AllowUnverifiable []Cause // CauseEncrypted, CauseForeign: accepted with a warning, though nobody can prove it
+	RejectNotPortable bool    // otherwise it is warned about
+	IgnoreNotPortable bool    // it is neither rejected nor warned about
+	AllowSchema1      bool    // Docker schema 1, which cannot be verified
 }
 
-// Rejections returns the findings for which the policy refuses the image.
+// Rejections returns the findings for which the policy refuses the image. Their
+// messages name the setting that would accept it, if there is one.
 func (p Policy) Rejections(findings []Finding) []Finding {
-	return filter(findings, func(f Finding) bool { return p.rejects(f) })
+	rejected := filter(findings, func(f Finding) bool { return p.rejects(f) })
+	for i, f := range rejected {
+		if f.Reason == ReasonUnverifiable && f.Cause != "" {
+			hint := fmt.Sprintf("; verify.unverifiable: [%s] accepts it", f.Cause)
+			rejected[i].Message = f.Message[:min(len(f.Message), maxMessage-len(hint))] + hint
+		}
+	}
+	return rejected
 }
 
 // Warnings returns the findings that the policy lets pass with a warning.
@@ -188,11 +209,11 @@ func (p Policy) rejects(f Finding) bool {
 	case f.Reason == ReasonSchema1:
 		return !p.AllowSchema1
 	case f.Severity == Undecided:
-		return p.RejectUnverifiable
+		return !slices.Contains(p.AllowUnverifiable, f.Cause)
 	case f.Severity == Portable:
 		return p.RejectNotPortable
 	}
-	return true
+	return f.Severity != Notice
 }
 
 func filter(in []Finding, keep func(Finding) bool) []Finding {

@@ -24,8 +24,8 @@ func TestMemory(t *testing.T) {
 	for i := range many {
 		many[i] = xzBlock{content: []byte("a"), data: cat(storedChunk(1, []byte("a")), []byte{0}), dictionary: 28} // 64 MiB
 	}
-	member := gz(noise(50)) // over 64 bytes, so that any number is allowed
-	piece := zs(noise(30))  // over 32 bytes, as well
+	member := gz(noise(50))
+	piece := zs(noise(30))
 	for _, test := range []struct {
 		is   string
 		blob io.Reader
@@ -40,14 +40,14 @@ func TestMemory(t *testing.T) {
 			xzListed(xzList([]byte{0x81, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0}, xzBlock{content: p1}.record(checkCRC64))),
 			xzStream(checkCRC64, huge))), 2, verify.Corrupt},
 		{"that in a chunk that counts to another", bytes.NewReader(hiddenBlock(huge)), 2, verify.Corrupt},
-		{"1000 blocks of xz with a byte and a dictionary of 64 MiB each", bytes.NewReader(xzStream(checkNone, many...)), 1200, verify.Limit},
-		{"many blocks of xz without content", repeat(xzBlock{}.bytes(checkNone), times/10+20_000, xzHead(checkNone)), 1200, verify.Limit},
+		{"1000 blocks of xz with a byte and a dictionary of 64 MiB each", bytes.NewReader(xzStream(checkNone, many...)), 20, verify.None},
+		{"many blocks of xz without content", repeat(xzBlock{}.bytes(checkNone), times/10+20_000, xzHead(checkNone)), 1200, verify.Corrupt},
 		{"five bzip2 streams of 200 KB", repeat(bz(big), 5, nil), 8, verify.None},
 		{"many bzip2 streams without content", repeat(bz(nil), times/10, nil), 8, verify.None},
 		{"many small gzip members", repeat(member, times/4, nil), 8, verify.None},
-		{"many empty gzip members", repeat(gz(nil), times, nil), 2, verify.Limit},
+		{"many empty gzip members", repeat(gz(nil), times, nil), 2, verify.None},
 		{"many small zstd frames", repeat(piece, times/4, nil), 20, verify.None},
-		{"many empty zstd frames", repeat(zs(nil), times, nil), 20, verify.Limit},
+		{"many empty zstd frames", repeat(zs(nil), times, nil), 20, verify.None},
 		{"many skippable frames of 32 bytes", repeat(verifytest.ZstdSkippable(make([]byte, 24)), times, nil), 128, verify.None},
 		{"zstd that asks for a window of 3.75 TiB", bytes.NewReader(frame(0, []byte{0xff}, raw(p1))), 2, verify.Limit},
 	} {
@@ -57,13 +57,13 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// TestMemoryFlood hashes 100 million empty skippable frames of zstd, which
-// nobody stores.
+// TestMemoryFlood hashes 10 million empty skippable frames of zstd. The decoder
+// allocates a few bytes for each, and keeps none.
 func TestMemoryFlood(t *testing.T) {
 	if testing.Short() || raceEnabled {
-		t.Skip("hashes 800 MB")
+		t.Skip("hashes 80 MB")
 	}
-	checkMemory(t, repeat(verifytest.ZstdSkippable(nil), 100_000_000, nil), 20, verify.Limit)
+	checkMemory(t, repeat(verifytest.ZstdSkippable(nil), 10_000_000, nil), 300, verify.None)
 }
 
 func checkMemory(t *testing.T, blob io.Reader, most uint64, want verify.Problem) {

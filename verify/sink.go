@@ -2,6 +2,7 @@ package verify
 
 import (
 	"crypto/sha256"
+	"fmt"
 	"hash"
 	"io"
 
@@ -13,6 +14,7 @@ type sink struct {
 	hash    hash.Hash
 	content io.Writer // also gets the bytes, and never fails; may be nil
 	size    int64
+	head    []byte // the first headSize bytes
 	limits  Limits
 	read    func() int64 // stored bytes consumed so far
 	gaveUp  func() error // why there must be no more; nil as long as there may
@@ -36,12 +38,15 @@ func (s *sink) admit(p []byte) error {
 	if err := s.gaveUp(); err != nil {
 		return err
 	}
+	if missing := headSize - len(s.head); missing > 0 {
+		s.head = append(s.head, p[:min(missing, len(p))]...)
+	}
 	s.size += int64(len(p))
 	if s.size > s.limits.Unpacked {
-		return overLimit("it unpacks to more than limits.unpacked")
+		return overLimit(fmt.Sprintf("it unpacks to more than limits.unpacked (%d bytes)", s.limits.Unpacked))
 	}
 	if s.size > ratioFloor && s.size/s.limits.Ratio > s.read() {
-		return overLimit("it unpacks to more than limits.ratio times its size")
+		return overLimit(fmt.Sprintf("it unpacks to more than limits.ratio (%d) times its size", s.limits.Ratio))
 	}
 	return nil
 }

@@ -1,11 +1,13 @@
 package verify
 
 import (
+	"archive/tar"
 	"bytes"
-	"strconv"
+	"errors"
 )
 
-// headSize is how much of a blob's start sniffing looks at: one tar header.
+// headSize is how many bytes of a blob, and of its content, sniffing reads: one
+// tar header.
 const headSize = 512
 
 // sniff tells the encoding from the first bytes of a blob.
@@ -32,34 +34,26 @@ func isSkippable(head []byte) bool {
 	return len(head) >= 4 && head[0]&0xf0 == 0x50 && bytes.Equal(head[1:4], []byte{0x2a, 0x4d, 0x18})
 }
 
-// isTarStart reports whether a blob with that head may be a tar archive: it is
-// empty, as docker allows, or starts with a header or an end marker.
-func isTarStart(head []byte) bool {
-	return len(head) == 0 || isTarHeader(head) || bytes.Equal(head, make([]byte, headSize))
-}
-
-// isTarHeader reports whether head is a tar header by its checksum, the one
-// thing that every tar reader looks at before it believes a header. Readers
-// differ in what may follow the digits, so anything may.
-func isTarHeader(head []byte) bool {
+// beginsTar reports whether content that begins with head is a tar archive, as
+// archive/tar reads it. Every runtime written in Go unpacks layers with that
+// package, so a second reading of the format would only differ from theirs. head
+// holds the first 512 bytes of the content, or all of it.
+//
+// Content of no bytes is a tar archive of no files: docker accepts it as a layer.
+// A header that needs more than the head, such as a PAX one, counts as a header.
+func beginsTar(head []byte) bool {
+	if len(head) == 0 {
+		return true
+	}
 	if len(head) < headSize {
 		return false
 	}
-	digits := bytes.TrimLeft(head[148:156], " \x00")
-	if end := bytes.IndexFunc(digits, func(r rune) bool { return r < '0' || r > '7' }); end >= 0 {
-		digits = digits[:end]
-	}
-	want, err := strconv.ParseInt(string(digits), 8, 64)
-	if err != nil {
-		return false
-	}
-	var unsigned, signed int64
-	for i, b := range head[:headSize] {
-		if i >= 148 && i < 156 {
-			b = ' ' // the checksum counts its own field as blanks
-		}
-		unsigned += int64(b)
-		signed += int64(int8(b))
-	}
-	return want == unsigned || want == signed
+	_, err := tar.NewReader(bytes.NewReader(head)).Next()
+	return !errors.Is(err, tar.ErrHeader)
+}
+
+// hasTarHeader reports whether content that begins with head is a tar archive
+// with a file in it.
+func hasTarHeader(head []byte) bool {
+	return beginsTar(head) && len(bytes.TrimLeft(head, "\x00")) > 0
 }

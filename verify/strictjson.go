@@ -18,48 +18,51 @@ const maxDepth = 64
 // errAmbiguousJSON marks documents that JSON parsers read differently.
 var errAmbiguousJSON = errors.New("ambiguous JSON")
 
-// A shape lists the objects of a document whose keys decide what is judged, by
-// path, with the keys that count there. In these objects no two keys may be
-// equal but for their case, and a key that counts must be spelled exactly:
-// encoding/json takes any case and the last duplicate, other parsers do not.
-type shape map[string][]string
+// A shape lists the objects of a document whose keys decide what is judged. In
+// these objects no two keys may be equal except for their case: encoding/json
+// accepts any case and the last duplicate, other parsers do not.
+type shape struct {
+	keys map[string][]string // the keys that count in an object, by its path
+	lone bool                // a key that counts may be spelled in another case, if only once
+}
 
-// check reads the whole document once. It returns an error that wraps
-// errAmbiguousJSON, or says in plain words why the bytes are not one JSON
-// object in UTF-8. Time and memory are linear in the document.
-func (s shape) check(body []byte) error {
+// check reads the whole document once. It returns the keys that count and that are
+// spelled in another case. The error wraps errAmbiguousJSON, or says why the bytes
+// are not one JSON object in UTF-8. Time and memory are linear in the document.
+func (s shape) check(body []byte) (variants []string, err error) {
 	trimmed := bytes.TrimLeft(body, " \t\r\n")
 	switch {
 	case len(trimmed) == 0:
-		return errors.New("empty")
+		return nil, errors.New("empty")
 	case trimmed[0] != '{':
-		return errors.New("not a JSON object")
+		return nil, errors.New("not a JSON object")
 	case !utf8.Valid(body) && json.Valid(body):
-		return fmt.Errorf("%w: not UTF-8, which some parsers mend and others refuse", errAmbiguousJSON)
+		return nil, fmt.Errorf("%w: not UTF-8, which some parsers repair and others refuse", errAmbiguousJSON)
 	case !utf8.Valid(body):
-		return errors.New("not UTF-8")
+		return nil, errors.New("not UTF-8")
 	}
 	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.UseNumber()
 	w := shapeWalker{shape: s, dec: dec}
 	if err := w.value("", 0); err != nil {
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return errors.New("the JSON is cut")
+			return nil, errors.New("the JSON is cut")
 		}
-		return err
+		return nil, err
 	}
 	if _, err := dec.Token(); err != io.EOF {
-		return fmt.Errorf("%w: bytes after the JSON object", errAmbiguousJSON)
+		return nil, fmt.Errorf("%w: bytes after the JSON object", errAmbiguousJSON)
 	}
-	return nil
+	return w.variants, nil
 }
 
 // elsewhere is the path of everything that is not in the shape.
 const elsewhere = "-"
 
 type shapeWalker struct {
-	shape shape
-	dec   *json.Decoder
+	shape    shape
+	dec      *json.Decoder
+	variants []string
 }
 
 func (w *shapeWalker) value(path string, depth int) error {
@@ -85,7 +88,7 @@ func (w *shapeWalker) value(path string, depth int) error {
 }
 
 func (w *shapeWalker) object(path string, depth int) error {
-	counts, inShape := w.shape[path]
+	counts, inShape := w.shape.keys[path]
 	seen := map[string]string{}
 	for w.dec.More() {
 		tok, err := w.dec.Token()
@@ -101,10 +104,13 @@ func (w *shapeWalker) object(path string, depth int) error {
 			}
 			seen[folded] = key
 			if i := slices.IndexFunc(counts, func(c string) bool { return strings.EqualFold(c, key) }); i >= 0 {
-				if counts[i] != key {
+				if counts[i] != key && !w.shape.lone {
 					return fmt.Errorf("%w: key %+q, which must be %q", errAmbiguousJSON, clip(key), counts[i])
 				}
-				next = child(path, key)
+				if counts[i] != key {
+					w.variants = append(w.variants, key)
+				}
+				next = child(path, counts[i])
 			}
 		}
 		if err := w.value(next, depth+1); err != nil {

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"hash"
 	"hash/crc32"
 	"hash/crc64"
@@ -66,6 +67,7 @@ func (x *xzReader) block(header int, check hash.Hash, sink io.Writer) error {
 	if err != nil {
 		return err
 	}
+	h.dictionary = x.needed(h)
 	if err := x.charge(h.dictionary); err != nil {
 		return err
 	}
@@ -145,17 +147,60 @@ func (f *xzFields) varint() uint64 {
 	return v
 }
 
+// needed returns how large a dictionary the block needs. No block refers to bytes
+// before its own content, so a small one needs little, whatever it declares: xz(1)
+// declares 8 MiB for an empty file. What is declared must be allowed all the same.
+func (x *xzReader) needed(h xzHeader) uint64 {
+	if h.dictionary > x.window {
+		return h.dictionary
+	}
+	content := h.content
+	if content == unknownSize {
+		// The lengths of a small block's chunks are in the buffer already.
+		ahead, _ := x.in.Peek(x.in.Size())
+		content = lzma2Size(ahead)
+	}
+	return min(h.dictionary, max(content, lzma.MinDictCap))
+}
+
+// lzma2Size returns the size of what a block's chunks decode to, or unknownSize if
+// the chunks do not end within p (The .xz File Format and xz-embedded's LZMA2).
+func lzma2Size(p []byte) uint64 {
+	var content uint64
+	for len(p) > 0 {
+		control := p[0]
+		switch {
+		case control == 0:
+			return content
+		case control >= 0x80 && len(p) >= 6: // LZMA
+			content += uint64(control&0x1f)<<16 + uint64(binary.BigEndian.Uint16(p[1:])) + 1
+			skip := 5 + int(binary.BigEndian.Uint16(p[3:])) + 1
+			if control >= 0xc0 {
+				skip++ // properties
+			}
+			p = p[min(skip, len(p)):]
+		case control <= 2 && len(p) >= 3: // not compressed
+			size := int(binary.BigEndian.Uint16(p[1:])) + 1
+			content += uint64(size)
+			p = p[min(3+size, len(p)):]
+		default:
+			return unknownSize
+		}
+	}
+	return unknownSize
+}
+
 // charge counts a dictionary, which is made anew for each block. Blocks of
 // xz(1) hold three times as much as their dictionary.
 func (x *xzReader) charge(dictionary uint64) error {
 	if dictionary > x.window {
-		return overLimit("the xz dictionary is larger than limits.window")
+		return overLimit(fmt.Sprintf("its xz dictionary is larger than limits.window (%d bytes)", x.window))
 	}
 	if err := x.held.grow(int64(dictionary)); err != nil {
 		return err
 	}
 	if x.charged += dictionary; x.charged > 1<<30+8*x.decoded {
-		return overLimit("the dictionaries of the xz blocks are much larger than the blocks")
+		return overLimit("the dictionaries of its xz blocks together take more than 1 GiB and 8 times its content")
 	}
 	return nil
 }

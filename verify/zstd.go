@@ -6,14 +6,14 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// decodeZstd decodes all frames of in to sink and returns how many there were,
-// not counting skippable ones. klauspost/compress and zstd(1) agree on what
+// decodeZstd decodes all frames of in to sink. It returns how many there were, not
+// counting skippable ones, and the largest window. klauspost/compress and zstd(1) agree on what
 // they accept as long as the window is bounded: any byte after the last frame
 // that is not a skippable frame, a dictionary, a wrong checksum or content size
 // is an error in both.
 //
 // The windows of frames are held in held. The error is a decodeError.
-func decodeZstd(in io.Reader, sink io.Writer, l Limits, held *holding) (int64, error) {
+func decodeZstd(in io.Reader, sink io.Writer, l Limits, held *holding) (parts int64, window uint64, err error) {
 	frames := newZstdFrames(in, l.Window)
 	frames.held = held
 	dec, err := zstd.NewReader(frames,
@@ -22,7 +22,7 @@ func decodeZstd(in io.Reader, sink io.Writer, l Limits, held *holding) (int64, e
 		zstd.WithDecoderMaxWindow(uint64(l.Window)),
 		zstd.WithDecoderMaxMemory(uint64(l.Window))) // of a frame that is one segment
 	if err != nil {
-		return 0, overLimit("zstd: " + err.Error())
+		return 0, 0, overLimit("zstd: " + err.Error())
 	}
 	defer dec.Close()
 	_, err = dec.WriteTo(sink)
@@ -32,5 +32,5 @@ func decodeZstd(in io.Reader, sink io.Writer, l Limits, held *holding) (int64, e
 	case err == nil && !frames.whole():
 		err = io.ErrUnexpectedEOF
 	}
-	return frames.frames, decoderError("zstd", err)
+	return frames.frames, frames.largest, decoderError("zstd", err)
 }

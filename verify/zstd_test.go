@@ -35,8 +35,8 @@ var zstdFraming = []golden{
 	{"Z09", "only a skippable frame", skippable, "zstd empty parts=0 SkippableFirst", "empty"},
 	{"Z10", "frame of no content", zs(nil), "zstd empty", "empty"},
 	{"Z11", "frame of no content, then one", verifytest.ZstdFrames(nil, p1), "zstd P1 parts=2", "P1"},
-	{"Z12", "100 000 empty skippable frames, then a frame: zstd(1) takes three seconds", cat(bytes.Repeat(verifytest.ZstdSkippable(nil), 100_000), zs(p1)), "zstd limit", "P1"},
-	{"Z13", "100 000 frames of no content, then one", cat(bytes.Repeat(zs(nil), 100_000), zs(p1)), "zstd limit", "P1"},
+	{"Z12", "100 000 empty skippable frames, then a frame: zstd(1) takes three seconds", cat(bytes.Repeat(verifytest.ZstdSkippable(nil), 100_000), zs(p1)), "zstd P1 SkippableFirst", "P1"},
+	{"Z13", "100 000 frames of no content, then one", cat(bytes.Repeat(zs(nil), 100_000), zs(p1)), "zstd P1 parts=100001", "P1"},
 	{"Z14", "the unused bit of the descriptor", frame(0x10, window(17), raw(p1)), "zstd P1", "P1"},
 	{"Z15", "the reserved bit of the descriptor", frame(0x08, window(17), raw(p1)), "zstd corrupt", "E"},
 	{"Z16", "a single segment with a content size of 1, 2, 4 and 8 bytes", cat(
@@ -50,9 +50,9 @@ var zstdWindows = []golden{
 	{"Z20", "window of 8 MiB", frame(0, window(23), raw(p1)), "zstd P1", "P1"},
 	{"Z21", "window of 64 MiB", frame(0, window(26), raw(p1)), "zstd P1", "P1"},
 	{"Z22", "window of 128 MiB", frame(0, window(27), raw(p1)), "zstd P1", "P1"},
-	{"Z22b", "window of 144 MiB", frame(0, []byte{17<<3 | 1}, raw(p1)), "zstd limit", "P1 E E"},
-	{"Z23", "window of 256 MiB", frame(0, window(28), raw(p1)), "zstd limit", "P1 E E"},
-	{"Z24", "window of 512 MiB", frame(0, window(29), raw(p1)), "zstd limit", "P1 E E"},
+	{"Z22b", "window of 144 MiB", frame(0, []byte{17<<3 | 1}, raw(p1)), "zstd P1 LargeWindow", "P1 E E"},
+	{"Z23", "window of 256 MiB", frame(0, window(28), raw(p1)), "zstd P1 LargeWindow", "P1 E E"},
+	{"Z24", "window of 512 MiB", frame(0, window(29), raw(p1)), "zstd P1 LargeWindow", "P1 E E"},
 	{"Z25", "window of 1 GiB", frame(0, window(30), raw(p1)), "zstd limit", "E"},
 	{"Z26", "window of 2 GiB", frame(0, window(31), raw(p1)), "zstd limit", "E"},
 	{"Z27", "window of 4 GiB", frame(0, window(32), raw(p1)), "zstd limit", "E"},
@@ -60,8 +60,8 @@ var zstdWindows = []golden{
 	{"Z29", "window of 128 GiB", frame(0, window(37), raw(p1)), "zstd limit", "E"},
 	{"Z30", "window of 3.75 TiB", frame(0, []byte{0xff}, raw(p1)), "zstd limit", "E"},
 	{"Z31", "single segment that says 1 TiB", frame(0xe0, binary.LittleEndian.AppendUint64(nil, 1<<40), raw(p1)), "zstd limit", "E"},
-	{"Z32", "single segment that says 512 MiB", frame(0xa0, binary.LittleEndian.AppendUint32(nil, 512<<20), raw(p1)), "zstd limit", "E:P1 E E"},
-	{"Z33", "window of 256 MiB in the second frame", cat(zs(p1), frame(0, window(28), raw(p2))), "zstd limit", "P1+P2 E:P1 E"},
+	{"Z32", "single segment that says 512 MiB", frame(0xa0, binary.LittleEndian.AppendUint32(nil, 512<<20), raw(p1)), "zstd corrupt", "E:P1 E E"},
+	{"Z33", "window of 256 MiB in the second frame", cat(zs(p1), frame(0, window(28), raw(p2))), "zstd P1+P2 parts=2 LargeWindow", "P1+P2 E:P1 E"},
 }
 
 var zstdDamage = []golden{

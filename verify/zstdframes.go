@@ -19,21 +19,20 @@ const (
 // zstdFrames passes a zstd stream on to its decoder and walks the frames and
 // blocks in it, which the decoder does not tell about.
 //
-// It counts frames, stops a flood of them, and stops at a window over the limit
-// before the decoder makes room for it. It does not judge the stream: where the
-// framing breaks it stops walking, and the decoder says what is wrong.
+// It counts frames, and stops at a window over the limit before the decoder
+// allocates it. It does not judge the stream: where the framing breaks it stops
+// walking, and the decoder reports the error.
 type zstdFrames struct {
-	in     io.Reader
-	window uint64 // the largest that passes
-	frames int64  // Zstandard frames begun
-	held   *holding
-	err    error // what Read ended with, if not the end of the input
+	in      io.Reader
+	window  uint64 // the largest that passes
+	frames  int64  // Zstandard frames begun
+	largest uint64 // window of a frame
+	held    *holding
+	err     error // what Read ended with, if not the end of the input
 
-	read     int64 // bytes walked
-	skipped  int64 // skippable frames begun
-	single   bool  // the frame has a content size in place of a window
-	sizeLen  int   // length of its content size
-	checksum bool  // four bytes follow its last block
+	single   bool // the frame has a content size in place of a window
+	sizeLen  int  // length of its content size
+	checksum bool // four bytes follow its last block
 
 	field int      // being read
 	buf   [13]byte // its bytes; the longest is a header
@@ -63,7 +62,6 @@ func (z *zstdFrames) Read(p []byte) (int, error) {
 func (z *zstdFrames) whole() bool { return z.field == zstdMagic && z.have == 0 && z.skip == 0 }
 
 func (z *zstdFrames) walk(p []byte) {
-	z.read += int64(len(p))
 	for len(p) > 0 && z.field != zstdLost && z.err == nil {
 		if z.skip > 0 {
 			n := min(z.skip, uint64(len(p)))
@@ -92,33 +90,36 @@ func (z *zstdFrames) take(f []byte) {
 	case zstdDescriptor:
 		z.descriptor(f[0])
 	case zstdHeader:
-		size := z.size(f)
-		if size > z.window {
-			z.err = overLimit("the zstd window is larger than limits.window")
-		} else {
-			z.err = z.held.grow(int64(size))
-		}
+		z.err = z.allow(z.size(f))
 		z.field, z.want = zstdBlock, 3
 	case zstdBlock:
 		z.block(uint32(f[0]) | uint32(f[1])<<8 | uint32(f[2])<<16)
 	}
 }
 
+// allow takes memory for a window, or returns why there is none.
+func (z *zstdFrames) allow(window uint64) error {
+	z.largest = max(z.largest, window)
+	if window > z.window {
+		return overLimit(fmt.Sprintf("its zstd window is larger than limits.window (%d bytes)", z.window))
+	}
+	if window > commonWindow {
+		if err := z.held.slow(); err != nil {
+			return err
+		}
+	}
+	return z.held.grow(int64(window))
+}
+
 func (z *zstdFrames) magic(f []byte) {
 	switch {
 	case isSkippable(f):
-		z.skipped++
 		z.field, z.want = zstdSkippable, 4
 	case sniff(f) == Zstd:
 		z.frames++
 		z.field, z.want = zstdDescriptor, 1
 	default:
 		z.field = zstdLost
-	}
-	// An honest frame of a zstd:chunked layer takes over 32 bytes; a flood of
-	// empty ones (8 bytes each) costs zstd(1) 40 microseconds apiece.
-	if n := z.frames + z.skipped; n > 1024+z.read/32 {
-		z.err = overLimit(fmt.Sprintf("more than %d zstd frames", n-1))
 	}
 }
 

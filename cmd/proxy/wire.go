@@ -24,10 +24,10 @@ func proxyConfig(s settings.Settings) proxy.Config {
 		Pulls:         proxy.Mode(s.Verify.Pulls),
 		Denied:        s.Verify.Code == settings.Denied,
 		Policy: verify.Policy{
-			RejectUnverifiable: s.Verify.Unverifiable == settings.Reject,
-			RejectNotPortable:  s.Verify.Portability == settings.Reject,
-			IgnoreNotPortable:  s.Verify.Portability == settings.Off,
-			AllowSchema1:       s.Verify.Schema1 == settings.Allow,
+			AllowUnverifiable: causes(s.Verify.Unverifiable),
+			RejectNotPortable: s.Verify.Portability == settings.Reject,
+			IgnoreNotPortable: s.Verify.Portability == settings.Off,
+			AllowSchema1:      s.Verify.Schema1 == settings.Allow,
 		},
 		Limits: verify.Limits{
 			Unpacked: int64(s.Limits.Unpacked),
@@ -45,6 +45,15 @@ func proxyConfig(s settings.Settings) proxy.Config {
 		TrustedProxies: s.HTTP.TrustedProxies,
 		NoAccessLog:    s.Log.AccessLog.Disabled,
 	}
+}
+
+// causes returns what the policy accepts though it cannot be proven.
+func causes(words []string) []verify.Cause {
+	var out []verify.Cause
+	for _, w := range words {
+		out = append(out, verify.Cause(w))
+	}
+	return out
 }
 
 // tlsConfig returns the settings of a TLS listener, or nil for plain HTTP.

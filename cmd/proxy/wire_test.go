@@ -24,7 +24,7 @@ func TestSettingsArrive(t *testing.T) {
 		"verify.pulls":           func(s *settings.Settings) { s.Verify.Pulls = settings.Audit },
 		"verify.code":            func(s *settings.Settings) { s.Verify.Code = settings.Denied },
 		"verify.portability":     func(s *settings.Settings) { s.Verify.Portability = settings.Reject },
-		"verify.unverifiable":    func(s *settings.Settings) { s.Verify.Unverifiable = settings.Reject },
+		"verify.unverifiable":    func(s *settings.Settings) { s.Verify.Unverifiable = []string{settings.Encrypted} },
 		"verify.schema1":         func(s *settings.Settings) { s.Verify.Schema1 = settings.Allow },
 	}
 	for _, group := range []string{"API", "Limits"} { // of numbers alone

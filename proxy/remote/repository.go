@@ -11,6 +11,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"oras.land/oras-go/v2/registry/remote/errcode"
 
 	"diffgate/verify"
 )
@@ -77,7 +78,7 @@ func (r *Repository) Resolve(ctx context.Context, reference string) (Manifest, e
 	case err != nil:
 		return Manifest{}, err
 	case len(body) > maxManifest:
-		return Manifest{}, fmt.Errorf("the manifest is larger than %d bytes", maxManifest)
+		return Manifest{}, fmt.Errorf("the manifest is larger than %d bytes: %w", maxManifest, verify.ErrNoManifest)
 	}
 	m := Manifest{Digest: digest.FromBytes(body), MediaType: verify.MediaTypeOf(res.Header.Get("Content-Type"), body), Body: body}
 	if want, err := digest.Parse(reference); err == nil {
@@ -109,7 +110,22 @@ func (r *Repository) Head(ctx context.Context, reference string) (digest.Digest,
 // Manifest implements verify.Manifests.
 func (r *Repository) Manifest(ctx context.Context, desc ocispec.Descriptor) (mediaType string, body []byte, err error) {
 	m, err := r.Resolve(ctx, desc.Digest.String())
-	return m.MediaType, m.Body, err
+	return m.MediaType, m.Body, noManifest(err)
+}
+
+// noManifest tells verify.Check of an answer that holds no manifest: an error of the
+// registry itself, or other bytes. An error of what stands in front of the registry
+// says nothing.
+func noManifest(err error) error {
+	var said *errcode.ErrorResponse
+	var wrong *WrongBlobError
+	switch {
+	case errors.Is(err, verify.ErrNotFound), errors.Is(err, verify.ErrForbidden):
+	case errors.As(err, &said) && said.StatusCode != http.StatusTooManyRequests && said.StatusCode <= http.StatusInternalServerError,
+		errors.As(err, &wrong):
+		return fmt.Errorf("%w: %w", verify.ErrNoManifest, err)
+	}
+	return err
 }
 
 // Judgement implements verify.Manifests. It knows none: what was judged is judged
@@ -120,9 +136,6 @@ func (r *Repository) Judgement(context.Context, digest.Digest) (verify.Judgement
 
 // Config implements verify.Blobs.
 func (r *Repository) Config(ctx context.Context, desc ocispec.Descriptor) ([]byte, error) {
-	if desc.Size > maxConfig {
-		return nil, tooLarge()
-	}
 	b, err := r.open(ctx, desc.Digest)
 	if err != nil {
 		return nil, err
@@ -133,13 +146,17 @@ func (r *Repository) Config(ctx context.Context, desc ocispec.Descriptor) ([]byt
 	case err != nil:
 		return nil, err
 	case len(data) > maxConfig:
-		return nil, tooLarge()
+		return nil, &verify.TooLargeError{Limit: maxConfig, Head: data[:512]}
 	}
 	return data, b.check(digest.FromBytes(data))
 }
 
-func tooLarge() error {
-	return &verify.ClaimError{Reason: verify.ReasonConfigInvalid, Message: fmt.Sprintf("the config is larger than %d bytes", maxConfig)}
+// Known implements verify.Manifests.
+func (r *Repository) Known(ctx context.Context, dgst digest.Digest) (verify.Fact, error) {
+	if r.c.cfg.Facts == nil {
+		return verify.Fact{}, verify.ErrUnknown
+	}
+	return r.c.cfg.Facts.Get(ctx, dgst)
 }
 
 // Fact implements verify.Blobs. What is known already is not read, but the

@@ -99,8 +99,8 @@ func flaws() []flaw {
 	twin := func(s index.Store) error { _, err := s.Twin(ctx, j.Config); return err }
 	judge := func(s index.Store) error { return s.PutJudgement(ctx, j) }
 	return []flaw{
-		{"a judgement", j.Manifest, "\x01{", 33 + 200, judgement, judge},
-		{"a judgement that a config leads to", j.Manifest, "\x01{", 33 + 200, twin, judge},
+		{"a judgement", j.Manifest, "\x02{", 33 + 200, judgement, judge},
+		{"a judgement that a config leads to", j.Manifest, "\x02{", 33 + 200, twin, judge},
 		{"a twin", j.Config, "\x01\x01", 33 + 42, twin, judge},
 		{
 			"a link", name, "\x01\x01", 65 + 42,

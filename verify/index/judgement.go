@@ -14,13 +14,14 @@ import (
 )
 
 const (
-	judgementVersion = 1
+	judgementVersion = 2 // 1 had no platform
 
 	// maxJudgement is the length that no record of a judgement exceeds. As many
 	// findings as there may be fit in, each with the longest message.
 	maxJudgement = 16 << 10
 
 	maxMediaType = 256
+	maxPlatform  = 256
 )
 
 // A judgementRecord is a judgement as it is stored, as JSON: there are few, and
@@ -29,6 +30,7 @@ type judgementRecord struct {
 	MediaType string          `json:"mediaType"`
 	Rules     int             `json:"rules"`
 	Config    digest.Digest   `json:"config,omitempty"`
+	Platform  string          `json:"platform,omitempty"`
 	Verdict   verify.Verdict  `json:"verdict"`
 	Findings  []findingRecord `json:"findings,omitempty"`
 	JudgedAt  int64           `json:"judgedAt"` // Unix seconds
@@ -81,6 +83,8 @@ func wellFormedJudgement(j verify.Judgement) error {
 		return fmt.Errorf("%d findings", len(j.Findings))
 	case len(j.MediaType) > maxMediaType:
 		return fmt.Errorf("media type of %d bytes", len(j.MediaType))
+	case len(j.Platform) > maxPlatform:
+		return fmt.Errorf("platform of %d bytes", len(j.Platform))
 	}
 	return nil
 }
@@ -101,7 +105,7 @@ func encodeJudgement(j verify.Judgement) (key, record []byte, err error) {
 
 func judgementBody(j verify.Judgement) ([]byte, error) {
 	r := judgementRecord{
-		MediaType: j.MediaType, Rules: j.Rules, Config: j.Config, Verdict: j.Verdict, JudgedAt: j.JudgedAt.Unix(),
+		MediaType: j.MediaType, Rules: j.Rules, Config: j.Config, Platform: j.Platform, Verdict: j.Verdict, JudgedAt: j.JudgedAt.Unix(),
 	}
 	for _, f := range j.Findings {
 		r.Findings = append(r.Findings, findingRecord(f))
@@ -131,7 +135,7 @@ func decodeJudgement(key, record []byte) (verify.Judgement, error) {
 		return verify.Judgement{}, fmt.Errorf("%w: %w", errRecord, err)
 	}
 	j := verify.Judgement{
-		Manifest: formatSHA256(key[1:]), MediaType: r.MediaType, Rules: r.Rules, Config: r.Config, Verdict: r.Verdict,
+		Manifest: formatSHA256(key[1:]), MediaType: r.MediaType, Rules: r.Rules, Config: r.Config, Platform: r.Platform, Verdict: r.Verdict,
 		JudgedAt: time.Unix(r.JudgedAt, 0).UTC(),
 	}
 	for _, f := range r.Findings {

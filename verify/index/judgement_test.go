@@ -19,7 +19,7 @@ import (
 func sampleJudgement() verify.Judgement {
 	return verify.Judgement{
 		Manifest: digest.FromString("manifest"), MediaType: "application/vnd.oci.image.manifest.v1+json", Rules: 3,
-		Config: digest.FromString("config"), Verdict: verify.Mismatch, JudgedAt: time.Unix(1_790_000_000, 0).UTC(),
+		Config: digest.FromString("config"), Platform: "linux/amd64", Verdict: verify.Mismatch, JudgedAt: time.Unix(1_790_000_000, 0).UTC(),
 		Findings: []verify.Finding{{
 			Severity: verify.Portable, Reason: verify.ReasonNotPortable, Cause: verify.CauseReversed, Layer: 7,
 			Digest: digest.FromString("blob"), Claimed: verify.DiffID(digest.FromString("claim")),
@@ -55,8 +55,8 @@ func TestJudgementKeepsEveryField(t *testing.T) {
 func TestJudgementLayout(t *testing.T) {
 	t.Parallel()
 	sum := func(s string) string { return digest.FromString(s).String() }
-	want := "\x01" + `{"mediaType":"application/vnd.oci.image.manifest.v1+json","rules":3,"config":"` + sum("config") +
-		`","verdict":"mismatch","findings":[{"severity":2,"reason":"not_portable","cause":"reversed","layer":7,"digest":"` +
+	want := "\x02" + `{"mediaType":"application/vnd.oci.image.manifest.v1+json","rules":3,"config":"` + sum("config") +
+		`","platform":"linux/amd64","verdict":"mismatch","findings":[{"severity":2,"reason":"not_portable","cause":"reversed","layer":7,"digest":"` +
 		sum("blob") + `","claimed":"` + sum("claim") + `","actual":"` + sum("tar") + `","runtimes":["crane","umoci"],"manifest":"` +
 		sum("child") + `","message":"layer 8 of 8 is <odd> & \"quoted\""}],"judgedAt":1790000000}`
 	key, record, err := encodeJudgement(sampleJudgement())
@@ -135,7 +135,7 @@ func TestJudgementRecordRefused(t *testing.T) {
 		{"a record of absurd length", key, make([]byte, 1<<20), errRecord},
 		{"a whole record of a later version", key, reseal(judgementVersion+1, body), errRecordVersion},
 		{"a whole record of no version", key, seal(key, nil), errRecordVersion},
-		{"a whole record under a key of another algorithm", []byte{2, 1}, seal([]byte{2, 1}, []byte("\x01"+body)), errRecordVersion},
+		{"a whole record under a key of another algorithm", []byte{2, 1}, seal([]byte{2, 1}, []byte("\x02"+body)), errRecordVersion},
 		{"a record that is not JSON", key, reseal(judgementVersion, "rules"), errRecord},
 		{"a record without JSON", key, reseal(judgementVersion, ""), errRecord},
 		{"JSON that ends and goes on", key, reseal(judgementVersion, body+"{}"), errRecord},

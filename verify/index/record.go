@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	recordVersion = 2 // 1 knew no bzip2, no xz and no NotTar
+	recordVersion = 3 // 1 knew no bzip2, no xz and no NotTar; 2 no NotTar of compressed blobs
 	checksumSize  = 8
 
 	// maxRecord is the length that no record exceeds: the length of a damaged

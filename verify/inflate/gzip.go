@@ -48,7 +48,6 @@ type Kind uint8
 const (
 	Corrupt   Kind = iota + 1 // no mainstream reader takes it for whole
 	Ambiguous                 // readers differ in what they read, and call it success
-	Flooded                   // it has more members than is reasonable
 )
 
 // An Error says why a file is not accepted.
@@ -98,11 +97,6 @@ func (g *gunzip) file() error {
 			return err
 		}
 		g.seen.Members++
-		// An honest member of an eStargz layer takes over 64 bytes; a flood
-		// of empty ones (20 bytes each) costs pigz 80 microseconds apiece.
-		if g.seen.Members > 1024+g.d.in.offset()/64 {
-			return g.error(Flooded, fmt.Sprintf("more than %d gzip members", g.seen.Members-1))
-		}
 		more, err := g.next()
 		if !more || err != nil {
 			return err

@@ -135,9 +135,9 @@ func (a *Archive) Config(_ context.Context, desc ocispec.Descriptor) ([]byte, er
 	case err != nil:
 		return nil, err
 	case e.json == nil && e.fact.Size > maxJSON:
-		return nil, tooLarge("is " + errLarge.Error())
+		return nil, &verify.TooLargeError{Limit: maxJSON}
 	case e.json == nil:
-		return nil, tooLarge("is not a JSON object")
+		return nil, &verify.ClaimError{Reason: verify.ReasonConfigInvalid, Message: "the config is not a JSON object"}
 	}
 	return e.json, nil
 }
@@ -154,7 +154,7 @@ func (a *Archive) Fact(_ context.Context, desc ocispec.Descriptor) (verify.Fact,
 // Manifest implements verify.Manifests.
 func (a *Archive) Manifest(_ context.Context, desc ocispec.Descriptor) (mediaType string, body []byte, err error) {
 	body, err = a.manifest(desc)
-	return desc.MediaType, body, err
+	return desc.MediaType, body, noManifest(err)
 }
 
 func (a *Archive) manifest(desc ocispec.Descriptor) ([]byte, error) {
@@ -166,6 +166,14 @@ func (a *Archive) manifest(desc ocispec.Descriptor) ([]byte, error) {
 		return nil, err
 	}
 	return e.json, nil
+}
+
+// Known implements verify.Manifests.
+func (a *Archive) Known(_ context.Context, dgst digest.Digest) (verify.Fact, error) {
+	if e := a.found.blobs[dgst]; e != nil {
+		return e.fact, nil
+	}
+	return verify.Fact{}, verify.ErrUnknown
 }
 
 // Judgement implements verify.Manifests. Nothing is known beforehand.

@@ -94,7 +94,7 @@ func TestArchiveOddities(t *testing.T) {
 	}
 
 	img.RawConfig = []byte(`{"x":"` + strings.Repeat("x", 4<<20) + `"}`)
-	if diff := cmp.Diff(answer{verify.Mismatch, []string{"image: config_invalid"}}, checkOne(t, openArchive(t, tarOf(saved25(named{"", img})...)), "")); diff != "" {
+	if diff := cmp.Diff(answer{verify.Unverifiable, []string{"image: over_limit"}}, checkOne(t, openArchive(t, tarOf(saved25(named{"", img})...)), "")); diff != "" {
 		t.Errorf("a config of more than 4 MiB (-want +got):\n%s", diff)
 	}
 	img.RawConfig = []byte(`null`)

@@ -159,7 +159,7 @@ func bodies(where string, selected []ocispec.Descriptor, read func(ocispec.Descr
 func (d *Dir) Config(_ context.Context, desc ocispec.Descriptor) ([]byte, error) {
 	body, err := d.blob(desc.Digest)
 	if errors.Is(err, errLarge) {
-		return nil, tooLarge("is " + err.Error())
+		return nil, &verify.TooLargeError{Limit: maxJSON}
 	}
 	return body, err
 }
@@ -168,10 +168,18 @@ func (d *Dir) Config(_ context.Context, desc ocispec.Descriptor) ([]byte, error)
 // error.
 func (d *Dir) Manifest(_ context.Context, desc ocispec.Descriptor) (mediaType string, body []byte, err error) {
 	body, err = d.manifest(desc)
-	return desc.MediaType, body, err
+	return desc.MediaType, body, noManifest(err)
 }
 
 func (d *Dir) manifest(desc ocispec.Descriptor) ([]byte, error) { return d.blob(desc.Digest) }
+
+// Known implements verify.Manifests.
+func (d *Dir) Known(_ context.Context, dgst digest.Digest) (verify.Fact, error) {
+	if f, ok := d.facts.Get(dgst); ok {
+		return f, nil
+	}
+	return verify.Fact{}, verify.ErrUnknown
+}
 
 // Judgement implements verify.Manifests. Nothing is known beforehand.
 func (d *Dir) Judgement(context.Context, digest.Digest) (verify.Judgement, error) {

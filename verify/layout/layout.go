@@ -58,9 +58,13 @@ func (e *WrongBlobError) Error() string {
 	return fmt.Sprintf("wrong blob: the bytes of %s have the digest %s, not %s", quoted(e.File), e.Actual, e.Digest)
 }
 
-// tooLarge is how verify.Check is told of a config that is not read.
-func tooLarge(what string) error {
-	return &verify.ClaimError{Reason: verify.ReasonConfigInvalid, Message: fmt.Sprintf("the config %s", what)}
+// noManifest tells verify.Check of a blob that cannot be a manifest, because it is
+// too large for one or no JSON.
+func noManifest(err error) error {
+	if errors.Is(err, errLarge) {
+		return fmt.Errorf("%w: %w", verify.ErrNoManifest, err)
+	}
+	return err
 }
 
 // unknownName says which names there are in place of one that there is not.

@@ -1,6 +1,7 @@
 package layout
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -79,10 +80,21 @@ func (w *walk) visit(d ocispec.Descriptor, name string, depth int) error {
 			}
 		}
 		return nil
-	case !m.MayBeImage() || w.seen[content(m.Config, m.Layers)]:
+	case !m.MayBeImage() && !w.saysDiffIDs(m.Config) || w.seen[content(m.Config, m.Layers)]:
 		return nil
 	}
 	w.seen[d.Digest] = true
 	w.images = append(w.images, Image{Name: name, Descriptor: d, MediaType: d.MediaType, Body: body})
 	return nil
+}
+
+// saysDiffIDs reports whether a config claims anything about layers, whatever its
+// media type.
+func (w *walk) saysDiffIDs(config ocispec.Descriptor) bool {
+	body, err := w.archive.Config(context.Background(), config)
+	if err != nil {
+		return false // it cannot be read, so no runtime reads it
+	}
+	c, _ := verify.ParseConfig(body) // what is wrong with it, verify.Check says
+	return c.SaysDiffIDs
 }

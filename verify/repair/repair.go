@@ -129,7 +129,7 @@ func diffID(l verify.LayerReport) (string, error) {
 		return "", errors.New("has no diff_id: its bytes were not read")
 	case l.Fact.Problem != verify.None:
 		return "", fmt.Errorf("has no diff_id: it is %s: %s", inWords(l.Fact.Problem), l.Fact.Reason)
-	case l.Fact.Quirks&verify.NotTar != 0:
+	case l.Fact.Encoding == verify.Identity && !l.Fact.IsTar():
 		return "", errors.New("has no diff_id: it is not a tar, gzip or zstd stream")
 	case l.Status == verify.StatusUnverifiable:
 		return "", errors.New("has no diff_id that could be verified")

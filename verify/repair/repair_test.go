@@ -242,7 +242,9 @@ func TestRefused(t *testing.T) {
 		{"a layer over the limits", wrong, func(b *repair.Image) {
 			b.Layers[1].Fact.Problem, b.Layers[1].Fact.Reason = verify.Limit, "it is too large"
 		}, "has no diff_id: it is unverifiable: it is too large"},
-		{"a layer that is no tar", `{"rootfs":{"diff_ids":["[1]",""]}}`, func(b *repair.Image) { b.Layers[1].Fact.Quirks = verify.NotTar }, "has no diff_id: it is not a tar, gzip or zstd stream"},
+		{"a layer that is no tar", `{"rootfs":{"diff_ids":["[1]",""]}}`, func(b *repair.Image) {
+			b.Layers[1].Fact.Encoding, b.Layers[1].Fact.Quirks = verify.Identity, verify.NotTar
+		}, "has no diff_id: it is not a tar, gzip or zstd stream"},
 		{"evidence of fewer layers", wrong, func(b *repair.Image) { b.Layers = nil }, "not repaired: evidence about 0 layers was given, and the manifest has 2"},
 		{"ten thousand diff_ids too many", `{"rootfs":{"diff_ids":[0` + strings.Repeat(",0", 10_000) + `]}}`, nil, "not repaired: the config lists 10001 diff_ids, and more than 10000 are not looked at"},
 	} {

@@ -53,6 +53,7 @@ func Cases() []Case {
 		matrixOfForms(), matrixOfBytes(),
 		artifactCases(), foreignCases(), countCases(), encodingCases(), otherFormCases(), algorithmCases(), configCases(), inlineCases(),
 		gzipCases(), zstdCases(), polyglotCases(), tarCases(), incidentCases(),
+		configTypeCases(), layerTypeCases(), erofsCases(), unprovenCases(), claimlessCases(), keptCases(),
 	)
 }
 
@@ -159,6 +160,11 @@ func annotated(l Layer, keys ...string) Layer {
 		l.Annotations[key] = digest.FromString("toc").String()
 	}
 	return l
+}
+
+// encrypted returns a layer as ocicrypt makes it.
+func encrypted(blob, content []byte) Layer {
+	return annotated(typed(ocispec.MediaTypeImageLayerGzip+"+encrypted", blob, content), "org.opencontainers.image.enc.keys.jwe", "org.opencontainers.image.enc.pubopts")
 }
 
 // absent returns the layer without its blob.

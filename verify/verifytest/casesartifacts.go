@@ -21,16 +21,16 @@ func artifactCases() []Case {
 	return []Case{
 		{"E1a", "an attestation of BuildKit with provenance and SBOM has no layer that unpacks", NewImage(attestation(), raw(InToto, []byte(`{"predicateType":"https://spdx.dev/Document"}`))), Accept, verify.NotAnImage, nil},
 		{"E1b", "the newer form of an attestation has the empty config and an artifact type", provenance, Accept, verify.NotAnImage, nil},
-		{"E1c", "the diff_id of an attestation is not looked at: nobody unpacks it", claiming(NewImage(attestation()), layer1.DiffID()), Accept, verify.NotAnImage, nil},
+		{"E1c", "the diff_id of an attestation is its digest: that of another image's layer would have containerd run that", claiming(NewImage(attestation()), layer1.DiffID()), Reject, verify.Mismatch, found("0: diff_id_mismatch")},
 		{"E2a", "with three tars and an attestation two diff_ids belong to neither all layers nor the tars", claiming(NewImage(layer1, layer1, attestation(), layer1), layer1.DiffID(), layer1.DiffID()), Reject, verify.Mismatch, found("image: diff_id_count")},
-		{"E2b", "the diff_id of an attestation among tars is warned about: no runtime compares it and pulls", claiming(NewImage(layer1, attestation()), layer1.DiffID(), layer2.DiffID()), Warn, verify.Match, found("image: not_portable", "1: not_portable")},
+		{"E2b", "the diff_id of an attestation among tars is its digest, and nothing else", claiming(NewImage(layer1, attestation()), layer1.DiffID(), layer2.DiffID()), Reject, verify.Mismatch, found("image: not_portable", "1: diff_id_mismatch")},
 		{"E2c", "an attestation among the layers does not hide the false diff_id of a tar", claiming(NewImage(attestation(), layer1), attestation().DiffID(), layer2.DiffID()), Reject, verify.Mismatch, found("image: not_portable", "1: diff_id_mismatch")},
 		{"E2d", "the diff_id of a tar that stands behind an attestation is compared with the tar", claiming(NewImage(attestation(), layer1), layer2.DiffID()), Reject, verify.Mismatch, found("image: not_portable", "1: diff_id_mismatch")},
 		{"E3a", "a config that is no JSON belongs to no image under a type of its own", text, Accept, verify.NotAnImage, nil},
 		{"E3b", "an SBOM with the empty config, inline as oras pushes it, is no image", sbom, Accept, verify.NotAnImage, nil},
 		{"E3c", "WebAssembly under its own config type is no image", artifact("application/vnd.wasm.config.v0+json", `{"architecture":"wasm","os":"wasip1","layerDigests":[]}`, raw("application/wasm", []byte("\x00asm\x01\x00\x00\x00"))), Accept, verify.NotAnImage, nil},
 		{"E3d", "WebAssembly under an image config has no layer that unpacks", NewImage(raw("application/vnd.wasm.content.layer.v1+wasm", []byte("\x00asm\x01\x00\x00\x00"))), Accept, verify.NotAnImage, nil},
-		{"E3e", "a Docker plugin has a rootfs and its own config type, and no runtime runs it as an image", configured(WrongDigit(NewImage(layer1).Docker()), "application/vnd.docker.plugin.v1+json"), Accept, verify.NotAnImage, nil},
+		{"E3e", "a Docker plugin has a rootfs and its own config type, and its diff_ids are true", configured(NewImage(layer1).Docker(), dockerPlugin), Accept, verify.Match, nil},
 		{"E3f", "a Flux source is a gzip of a tar under its own types", artifact("application/vnd.cncf.flux.config.v1+json", `{}`, typed("application/vnd.cncf.flux.content.v1.tar+gzip", Gzip(motd), motd)), Accept, verify.NotAnImage, nil},
 		{"E3g", "a cosign bundle has the empty config", artifact(ocispec.MediaTypeEmptyJSON, emptyJSON, raw("application/vnd.dev.sigstore.bundle.v0.3+json", []byte(`{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json"}`))), Accept, verify.NotAnImage, nil},
 		{"E3h", "an empty config under the type of the empty config makes no image, though the layer is one", artifact(ocispec.MediaTypeEmptyJSON, emptyJSON, layer1), Accept, verify.NotAnImage, nil},
@@ -53,23 +53,24 @@ func foreignCases() []Case {
 	noConfig := NewImage(layer1)
 	noConfig.ConfigAbsent = true
 	return []Case{
-		{"E4a", "a foreign layer that the registry does not hold cannot be judged", NewImage(absent(foreign)).Docker(), Warn, verify.Unverifiable, found("0: unverifiable")},
-		{"E4b", "of a foreign layer that the registry does not hold any claim may be true", WrongDigit(NewImage(absent(foreign)).Docker()), Warn, verify.Unverifiable, found("0: unverifiable")},
+		{"E4a", "a foreign layer that the registry does not hold cannot be judged, so its diff_id is not proven", NewImage(absent(foreign)).Docker(), Reject, verify.Unverifiable, found("0: unverifiable (foreign)")},
+		{"E4b", "of a foreign layer that the registry does not hold any claim may be true", WrongDigit(NewImage(absent(foreign)).Docker()), Reject, verify.Unverifiable, found("0: unverifiable (foreign)")},
 		{"E4c", "a foreign layer that the registry holds is judged, and its diff_id is false", WrongDigit(NewImage(foreign).Docker()), Reject, verify.Mismatch, found("0: diff_id_mismatch")},
 		{"E4d", "OCI's name for a foreign layer is nondistributable", NewImage(restricted), Accept, verify.Match, nil},
-		{"E4e", "a nondistributable layer that the registry does not hold cannot be judged", NewImage(layer2, absent(restricted)), Warn, verify.Unverifiable, found("1: unverifiable")},
+		{"E4e", "a nondistributable layer that the registry does not hold cannot be judged", NewImage(layer2, absent(restricted)), Reject, verify.Unverifiable, found("1: unverifiable (foreign)")},
 		{"E4f", "a nondistributable layer that the registry holds is judged, and its diff_id is false", WrongDigit(NewImage(layer2, restricted)), Reject, verify.Mismatch, found("1: diff_id_mismatch")},
-		{"E4g", "a foreign layer that is not there does not hide a false one that is", claiming(NewImage(absent(foreign), layer2).Docker(), layer1.DiffID(), layer1.DiffID()), Reject, verify.Mismatch, found("0: unverifiable", "1: diff_id_mismatch")},
-		{"E4h", "the count counts foreign layers too, there or not", Fewer(NewImage(absent(foreign), layer2).Docker()), Reject, verify.Mismatch, found("image: diff_id_count", "0: unverifiable")},
+		{"E4g", "a foreign layer that is not there does not hide a false one that is", claiming(NewImage(absent(foreign), layer2).Docker(), layer1.DiffID(), layer1.DiffID()), Reject, verify.Mismatch, found("0: unverifiable (foreign)", "1: diff_id_mismatch")},
+		{"E4h", "the count counts foreign layers too, there or not", Fewer(NewImage(absent(foreign), layer2).Docker()), Reject, verify.Mismatch, found("image: diff_id_count", "0: unverifiable (foreign)")},
 		{"E4i", "URLs do not make an ordinary layer foreign: it must be there", NewImage(layer1, elsewhere(absent(layer2))), Reject, verify.Mismatch, found("1: blob_unknown")},
 		{"E4j", "URLs of an ordinary layer that is there do not matter", NewImage(elsewhere(layer1)), Accept, verify.Match, nil},
 		{"E4k", "a foreign layer may be uncompressed", NewImage(elsewhere(raw("application/vnd.docker.image.rootfs.foreign.diff.tar", motd))).Docker(), Accept, verify.Match, nil},
-		{"E33a", "a Windows image has a foreign base that is not pushed, and a layer of its own", windows, Warn, verify.Unverifiable, found("0: unverifiable")},
+		{"E4l", "a foreign layer without URLs is nowhere, so the registry must hold it", NewImage(absent(typed(DockerForeign, Gzip(motd), motd))).Docker(), Reject, verify.Mismatch, found("0: blob_unknown")},
+		{"E33a", "a Windows image has a foreign base that is not pushed, and a layer of its own", windows, Reject, verify.Unverifiable, found("0: unverifiable (foreign)")},
 		{"E33b", "a Windows image whose base was pushed all the same is judged whole", edited(NewImage(foreign, layer2).Docker(), `"os":"linux"`, `"os":"windows","os.version":"10.0.20348.2700"`), Accept, verify.Match, nil},
 		{"E45a", "a manifest before its config is refused as the registry itself would refuse it", noConfig, Reject, verify.Mismatch, found("image: blob_unknown")},
 		{"E45b", "a manifest before one of its layers is refused as the registry itself would refuse it", NewImage(layer1, absent(layer2)), Reject, verify.Mismatch, found("1: blob_unknown")},
 		{"E45c", "a layer that is missing in two places is told about both", NewImage(absent(layer1), absent(layer1)), Reject, verify.Mismatch, found("0: blob_unknown", "1: blob_unknown")},
-		{"E45d", "an encrypted layer is not read, so here it may be missing", NewImage(absent(typed(ocispec.MediaTypeImageLayer+"+encrypted", noise(100), motd))), Warn, verify.Unverifiable, found("0: unverifiable")},
+		{"E45d", "an encrypted layer must be there too", NewImage(absent(encrypted(noise(100), motd))), Reject, verify.Mismatch, found("0: blob_unknown")},
 	}
 }
 
@@ -93,9 +94,9 @@ func countCases() []Case {
 		{"E11c", "diff_ids that are null claim no layer", edited(claiming(NewImage(layer1)), `[]`, `null`), Reject, verify.Mismatch, found("image: diff_id_count")},
 		{"E11d", "a rootfs that is null claims no layer", edited(claiming(NewImage(layer1)), string(rootFS(nil)), `null`), Reject, verify.Mismatch, found("image: diff_id_count")},
 		{"E12a", "the count and a layer that is damaged are told in one answer", Fewer(CutLayer(NewImage(layer1, layer2))), Reject, verify.Mismatch, found("image: diff_id_count", "1: layer_corrupt")},
-		{"E26a", "the count counts encrypted layers too", claiming(NewImage(typed(ocispec.MediaTypeImageLayerGzip+"+encrypted", noise(100), motd))), Reject, verify.Mismatch, found("image: diff_id_count", "0: unverifiable")},
-		{"E26b", "an encrypted layer does not hide a false one", WrongDigit(NewImage(typed(ocispec.MediaTypeImageLayerGzip+"+encrypted", noise(100), motd), layer2)), Reject, verify.Mismatch, found("0: unverifiable", "1: diff_id_mismatch")},
-		{"E26c", "an encrypted layer whose diff_id is no digest can be told to be false", Malformed(NewImage(typed(ocispec.MediaTypeImageLayerGzip+"+encrypted", noise(100), motd))), Reject, verify.Mismatch, found("0: diff_id_malformed")},
+		{"E26a", "the count counts encrypted layers too", claiming(NewImage(encrypted(noise(100), motd))), Reject, verify.Mismatch, found("image: diff_id_count")},
+		{"E26b", "an encrypted layer does not hide a false one", WrongDigit(NewImage(encrypted(noise(100), motd), layer2)), Reject, verify.Mismatch, found("0: unverifiable (encrypted)", "1: diff_id_mismatch")},
+		{"E26c", "an encrypted layer whose diff_id is no digest can be told to be false", Malformed(NewImage(encrypted(noise(100), motd))), Reject, verify.Mismatch, found("0: diff_id_malformed")},
 	}
 }
 

@@ -2,7 +2,6 @@ package verifytest
 
 import (
 	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"diffgate/verify"
 )
@@ -75,9 +74,9 @@ func matrixOfBytes() []Case {
 		{"M53", "a foreign layer that the registry holds is judged as any other", NewImage(elsewhere(typed(DockerForeign, Gzip(motd), motd))).Docker(), Accept, verify.Match, nil},
 		{"M54", "a Docker layer in an OCI manifest is known to every runtime", NewImage(typed(DockerTarGzip, Gzip(motd), motd)), Accept, verify.Match, nil},
 		{"M55", "a Helm chart is no image, though its layer is a gzip of a tar", artifact("application/vnd.cncf.helm.config.v1+json", `{"name":"app","version":"1.4.0"}`, typed("application/vnd.cncf.helm.chart.content.v1.tar+gzip", Gzip(motd), motd)), Accept, verify.NotAnImage, nil},
-		{"M56", "a BuildKit cache is no image, though its layers are, and what its config says is not looked at", configured(WrongDigit(NewImage(layer1)), "application/vnd.buildkit.cacheconfig.v0"), Accept, verify.NotAnImage, nil},
+		{"M56", "a BuildKit cache is no image, though its layers are: its config says no diff_ids", artifact(buildKitCache, cacheConfig(layer1), layer1), Accept, verify.NotAnImage, nil},
 		{"M57", "a cosign signature has an image config and a diff_id that is a blob's digest, and is no image", NewImage(raw("application/vnd.dev.cosign.simplesigning.v1+json", []byte(`{"critical":{}}`))), Accept, verify.NotAnImage, nil},
-		{"M58", "of an encrypted layer nobody without the key knows the content", NewImage(typed(ocispec.MediaTypeImageLayerGzip+"+encrypted", noise(100), motd)), Warn, verify.Unverifiable, found("0: unverifiable")},
+		{"M58", "of an encrypted layer nobody without the key knows the content, so its diff_id is not proven", NewImage(encrypted(noise(100), motd)), Reject, verify.Unverifiable, found("0: unverifiable (encrypted)")},
 		{"M59", "an empty string is no digest", Malformed(NewImage(layer1)), Reject, verify.Mismatch, found("0: diff_id_malformed")},
 		{"M60", "a zlib stream is neither a tar nor anything that a runtime decompresses", gzipTyped(zlibStream(motd), motd), Reject, verify.Mismatch, found("0: layer_corrupt")},
 		{"M61", "junk after a zstd stream is refused by all", zstdTyped(cat(Zstd(motd), junk), motd), Reject, verify.Mismatch, found("0: layer_corrupt")},

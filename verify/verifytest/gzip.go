@@ -143,3 +143,32 @@ func TarOrGzip(content []byte) []byte {
 	blob := slices.Concat(tarHeader(name, len(body)), body, make([]byte, padding+1024))
 	return append(blob, last.Bytes()[len(last.Header()):]...)
 }
+
+// blankHeader returns the header of an empty file whose checksum field holds blanks.
+// archive/tar reads blanks as zero, and accepts the sum of the bytes as signed
+// numbers, which is zero here. name may be any bytes.
+func blankHeader(name string) []byte {
+	h := tarHeader(name, 0)
+	copy(h[148:156], "        ")
+	sum := 0
+	for _, b := range h {
+		sum += int(int8(b))
+	}
+	link := h[157:257] // of which nothing is read for a file
+	for i := range link {
+		step := max(-128, min(127, -sum))
+		link[i] = byte(int8(step))
+		sum += step
+	}
+	if sum != 0 {
+		panic("verifytest: no room for the checksum")
+	}
+	return h
+}
+
+// BlankTarOrGzip is TarOrGzip with a tar header that has blanks for a checksum.
+func BlankTarOrGzip(content []byte) []byte {
+	const size = 512 + 1024 // header of an empty file, and end marker
+	head := Member{Extra: make([]byte, size-12)}.Header()[:12]
+	return slices.Concat(blankHeader(string(head)), make([]byte, 1024), Member{Content: content}.Bytes()[10:])
+}

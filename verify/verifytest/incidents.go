@@ -154,9 +154,9 @@ func incidentCases() []Case {
 		{"dodge-capitals", "docker does not mind capitals in a type", WrongDigit(NewImage(typed("application/vnd.docker.image.rootfs.diff.TAR.gzip", Gzip(motd), motd))), Reject, verify.Mismatch, found("0: diff_id_mismatch")},
 		{"dodge-beside", "nor does a right tar beside it make a false octet stream true", claiming(NewImage(layer1, typed("application/octet-stream", Gzip(issue), issue)), layer1.DiffID(), layer3.DiffID()), Reject, verify.Mismatch, found("image: not_portable", "1: diff_id_mismatch")},
 		{"dodge-encrypted", "bytes that decode to a tar were not encrypted", WrongDigit(NewImage(typed(ocispec.MediaTypeImageLayerGzip+"+encrypted", Gzip(motd), motd))), Reject, verify.Mismatch, found("0: diff_id_mismatch")},
-		{"octets", "an octet stream with its true diff_id is no lie", NewImage(typed("application/octet-stream", Gzip(motd), motd)), Accept, verify.NotAnImage, nil},
-		{"octets-digest", "nor is one with its digest, as artifacts give it", CompressedDigest(NewImage(typed("application/octet-stream", Gzip(motd), motd))), Accept, verify.NotAnImage, nil},
-		{"octets-unlisted", "nor one of which the config says nothing", claiming(NewImage(typed("application/octet-stream", Gzip(motd), motd))), Accept, verify.NotAnImage, nil},
+		{"octets", "an octet stream that is a tar has its true diff_id, and containerd does not unpack it", NewImage(typed("application/octet-stream", Gzip(motd), motd)), Warn, verify.Match, found("0: not_portable")},
+		{"octets-digest", "an octet stream that is a tar cannot have its digest for a diff_id: docker unpacks it", CompressedDigest(NewImage(typed("application/octet-stream", Gzip(motd), motd))), Reject, verify.Mismatch, found("0: diff_id_mismatch (compressed_digest)")},
+		{"octets-unlisted", "an octet stream that is a tar and that no diff_id is about is refused", claiming(NewImage(typed("application/octet-stream", Gzip(motd), motd))), Reject, verify.Mismatch, found("0: diff_id_count")},
 		{"empty-swapped", "an empty layer and another have changed places: nobody pushed a placeholder", claiming(NewImage(GzipLayer(Tar()), layer1, layer2), layer1.DiffID(), GzipLayer(Tar()).DiffID(), layer2.DiffID()), Reject, verify.Mismatch, mismatch(verify.CauseOtherLayer, "0", "1")},
 		{"data-wrong", "the config of a good image has another one inline beside it", WrongData(three), Reject, verify.Mismatch, found("image: manifest_ambiguous")},
 	}

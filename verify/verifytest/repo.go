@@ -56,3 +56,8 @@ func (r Repo) Manifest(_ context.Context, desc ocispec.Descriptor) (mediaType st
 func (r Repo) Judgement(context.Context, digest.Digest) (verify.Judgement, error) {
 	return verify.Judgement{}, verify.ErrUnknown
 }
+
+// Known implements verify.Manifests.
+func (r Repo) Known(context.Context, digest.Digest) (verify.Fact, error) {
+	return verify.Fact{}, verify.ErrUnknown
+}

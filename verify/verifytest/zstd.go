@@ -56,3 +56,10 @@ func TarOrZstd(content []byte) []byte {
 	name := string(ZstdSkippable(make([]byte, size-8))[:6])
 	return slices.Concat(tarHeader(name, 0), make([]byte, 1024), Zstd(content))
 }
+
+// BlankTarOrZstd is TarOrZstd with a tar header that has blanks for a checksum.
+func BlankTarOrZstd(content []byte) []byte {
+	const size = 512 + 1024 // header of an empty file, and end marker
+	name := string(ZstdSkippable(make([]byte, size-8))[:6])
+	return slices.Concat(blankHeader(name), make([]byte, 1024), Zstd(content))
+}

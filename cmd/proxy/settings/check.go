@@ -106,7 +106,7 @@ func (v Verify) check() error {
 		oneOf("verify.pulls", v.Pulls, Enforce, Audit, Off),
 		oneOf("verify.code", v.Code, ManifestInvalid, Denied),
 		oneOf("verify.portability", v.Portability, Warn, Reject, Off),
-		oneOf("verify.unverifiable", v.Unverifiable, Allow, Reject),
+		eachOf("verify.unverifiable", v.Unverifiable, Encrypted, Foreign),
 		oneOf("verify.schema1", v.Schema1, Reject, Allow),
 	)
 }
@@ -137,6 +137,15 @@ func required(key, value string) error {
 func oneOf(key, value string, words ...string) error {
 	if !slices.Contains(words, value) {
 		return invalid(key, "%q is not one of %s", value, strings.Join(words, ", "))
+	}
+	return nil
+}
+
+func eachOf(key string, values []string, words ...string) error {
+	for _, value := range values {
+		if err := oneOf(key, value, words...); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -135,9 +135,9 @@ func TestCheck(t *testing.T) {
 			`verify.portability: "allow" is not one of warn, reject, off`,
 		},
 		{
-			"What cannot be judged is not warned of.",
-			func(s *settings.Settings) { s.Verify.Unverifiable = settings.Warn },
-			`verify.unverifiable: "warn" is not one of allow, reject`,
+			"Only two kinds of layers may be accepted unproven.",
+			func(s *settings.Settings) { s.Verify.Unverifiable = []string{settings.Foreign, settings.Allow} },
+			`verify.unverifiable: "allow" is not one of encrypted, foreign`,
 		},
 		{
 			"Nor is schema 1.",

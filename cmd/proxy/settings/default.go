@@ -30,7 +30,7 @@ func Default() Settings {
 			Pulls:        Off,
 			Code:         ManifestInvalid,
 			Portability:  Warn,
-			Unverifiable: Allow,
+			Unverifiable: []string{}, // none
 			Schema1:      Reject,
 		},
 		API: API{MaxEntries: 1000, AuthTTL: 5 * time.Second},
@@ -39,7 +39,7 @@ func Default() Settings {
 			Config:   4 * MiB,
 			Unpacked: TiB,
 			Ratio:    40000,
-			Window:   128 * MiB, // as zstd(1)
+			Window:   512 * MiB, // as containerd
 			Fetches:  4,
 			Ahead:    256,
 			Sessions: 1024,

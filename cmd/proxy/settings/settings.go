@@ -32,6 +32,9 @@ const (
 	Follow  = "follow"
 	Pass    = "pass"
 
+	Encrypted = "encrypted"
+	Foreign   = "foreign"
+
 	ManifestInvalid = "manifest_invalid"
 	Denied          = "denied"
 
@@ -124,12 +127,12 @@ type Bolt struct {
 
 // Verify is what the gate does with an image.
 type Verify struct {
-	Mode         string // what happens to a push that is false: Enforce, Audit or Off
-	Pulls        string // the same of a pull
-	Code         string // of a refusal: ManifestInvalid or Denied
-	Portability  string // true images that not every client can run: Warn, Reject or Off
-	Unverifiable string // images that cannot be judged: Allow or Reject
-	Schema1      string // Docker schema 1, which has no DiffIDs: Reject or Allow
+	Mode         string   // what happens to a push that is false: Enforce, Audit or Off
+	Pulls        string   // the same of a pull
+	Code         string   // of a refusal: ManifestInvalid or Denied
+	Portability  string   // true images that not every client can run: Warn, Reject or Off
+	Unverifiable []string // what is accepted though it cannot be proven: Encrypted, Foreign
+	Schema1      string   // Docker schema 1, which has no DiffIDs: Reject or Allow
 }
 
 // API is about /v2/_diffids.
@@ -144,7 +147,7 @@ type Limits struct {
 	Config   Size          // largest image config
 	Unpacked Size          // largest layer, decoded
 	Ratio    int64         // most decoded bytes for each stored byte of a large layer
-	Window   Size          // largest window of a zstd layer
+	Window   Size          // largest window of a zstd layer, and dictionary of an xz layer
 	Fetches  int           // layers fetched and hashed at once
 	Ahead    int           // blobs that may wait to be fetched and hashed before a manifest names them; zero: none are
 	Sessions int           // upload sessions remembered at once
