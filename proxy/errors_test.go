@@ -29,7 +29,7 @@ func TestUpstreamThatFails(t *testing.T) {
 		}
 	}
 	const (
-		failed      = "the upstream registry failed"
+		failed      = "this could not be judged, because the registry answered "
 		unreachable = "the upstream registry cannot be reached"
 	)
 	for _, tt := range []struct {
@@ -39,14 +39,14 @@ func TestUpstreamThatFails(t *testing.T) {
 		code    string
 		message string // its begin
 	}{
-		{"it fails", status(500), 502, "UNAVAILABLE", failed},
-		{"it is overloaded", status(503, "Retry-After", "7"), 502, "UNAVAILABLE", failed},
-		{"it answers nonsense", status(299), 502, "UNAVAILABLE", failed},
+		{"it fails", status(500), 503, "UNAVAILABLE", failed},
+		{"it is overloaded", status(503, "Retry-After", "7"), 503, "UNAVAILABLE", failed},
+		{"it answers nonsense", status(299), 503, "UNAVAILABLE", failed},
 		{"it answers with a part", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Range", "bytes 0-1/100")
 			w.WriteHeader(http.StatusPartialContent)
 			fmt.Fprint(w, "ab")
-		}, 502, "UNAVAILABLE", failed},
+		}, 503, "UNAVAILABLE", failed},
 		{"it cuts the connection at once", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, 502, "UNAVAILABLE", unreachable},
 		{"it cuts the connection in the middle", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "100")

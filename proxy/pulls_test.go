@@ -176,7 +176,7 @@ func TestPullsThatAreTooLarge(t *testing.T) {
 	img := verifytest.Honest(3)
 	want(t, http.StatusCreated, pushImage(t, reg.URL, "app", "1.4", img))
 	_, body := img.Manifest()
-	for mode, status := range map[proxy.Mode]int{proxy.Enforce: http.StatusServiceUnavailable, proxy.Audit: http.StatusOK} {
+	for mode, status := range map[proxy.Mode]int{proxy.Enforce: http.StatusBadGateway, proxy.Audit: http.StatusOK} {
 		p := newProxy(t, reg.URL, func(c *proxy.Config) { c.Pulls, c.MaxManifest = mode, int64(len(body)-1) })
 		got := want(t, status, getManifest(t, p.URL, "app", "1.4"))
 		if status == http.StatusOK && !bytes.Equal(got.Body, body) {

@@ -129,7 +129,7 @@ func TestVerdicts(t *testing.T) {
 		{"a diff_id is missing", verifytest.Fewer(honest), "mismatch", "diff_id count: config lists 1 diff_id for 2 layers", []string{"uncompared", "uncompared"}},
 		{"a layer is corrupt", verifytest.CutLayer(honest), "mismatch", "corrupt layer 2 of 2 (", []string{"match", "corrupt"}},
 		{"a layer is ambiguous", verifytest.AmbiguousLayer(honest), "mismatch", "ambiguous layer 2 of 2 (", []string{"match", "ambiguous"}},
-		{"a layer is encrypted", encrypted, "unverifiable", "", []string{"match", "unverifiable"}},
+		{"a layer is encrypted", encrypted, "unverifiable", "unverifiable layer 2 of 2 (", []string{"match", "unverifiable"}},
 		{"a chart", chart, "not_an_image", "", []string{"not_a_layer"}},
 	} {
 		t.Run(tt.is, func(t *testing.T) {

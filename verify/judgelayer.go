@@ -24,8 +24,7 @@ func (j *judge) layer(i int, claim string) {
 	case id == l.DiffID:
 		j.matched(i)
 	case j.isEncrypted(i):
-		l.Status = StatusUnverifiable
-		j.undecided(i, CauseEncrypted, "it is encrypted")
+		j.encrypted(i)
 	case isTarLayer(l.Descriptor) && l.Fact.Encoding == Identity && !l.Fact.IsTar():
 		why := "it is not a tar, gzip or zstd stream"
 		if strings.Contains(normalType(l.Descriptor.MediaType), "+encrypted") {
@@ -77,6 +76,13 @@ func (j *judge) isEncrypted(i int) bool {
 		l.Fact.Problem == None && l.Fact.Encoding == Identity && !l.Fact.IsTar())
 }
 
+// encrypted records that the layer is encrypted: what it unpacks to is not known.
+func (j *judge) encrypted(i int) {
+	l := &j.r.Layers[i]
+	l.Status, l.DiffID = StatusUnverifiable, ""
+	j.undecided(i, CauseEncrypted, "it is encrypted")
+}
+
 // lie adds a finding that makes the claim about a layer false.
 func (j *judge) lie(i int, f Finding) {
 	l := &j.r.Layers[i]
@@ -106,8 +112,7 @@ func (j *judge) wide(i int, id DiffID) {
 			j.at(i), digest.Digest(id).Algorithm())
 		j.portability(i)
 	case j.isEncrypted(i):
-		j.r.Layers[i].Status = StatusUnverifiable
-		j.undecided(i, CauseEncrypted, "it is encrypted")
+		j.encrypted(i)
 	default:
 		j.mismatch(i, id)
 	}
@@ -152,8 +157,7 @@ func (j *judge) readable(i int) bool {
 		j.add(Finding{Severity: Undecided, Reason: ReasonOverLimit, Layer: i, Digest: l.Descriptor.Digest,
 			Message: fmt.Sprintf("over limit: %s (%s): %s", j.at(i), short(l.Descriptor.Digest), f.Reason)})
 	case f.Problem == Corrupt && j.isEncrypted(i):
-		l.Status = StatusUnverifiable
-		j.undecided(i, CauseEncrypted, "it is encrypted")
+		j.encrypted(i)
 	case f.Problem == Corrupt:
 		j.unreadable(i, StatusCorrupt, ReasonLayerCorrupt, f.Reason)
 	case f.Problem == Ambiguous:
