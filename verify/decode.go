@@ -54,9 +54,9 @@ func (h *Hasher) unpack(in *chunkReader, head []byte) error {
 	s := newSink(h.content, h.limits, in.count, h.aborted)
 	err := h.run(in, s, isSkippable(head))
 	f.UnpackedSize = s.size
+	h.tell(s.head)
 	if err == nil {
 		f.Unpacked = s.digest()
-		h.tell(s.head)
 	}
 	return err
 }

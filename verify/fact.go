@@ -128,6 +128,17 @@ type Fact struct {
 // a tar archive does. Content of no bytes counts as one.
 func (f Fact) IsTar() bool { return f.Problem == None && f.Quirks&NotTar == 0 }
 
+// mayUnpack reports whether some runtime may unpack the blob as a tar archive. Readers
+// differ in what they call damage: some read a blob that is Corrupt up to the damage
+// and call that success.
+func (f Fact) mayUnpack() bool {
+	switch f.Problem {
+	case None, Corrupt:
+		return f.Quirks&NotTar == 0 && (f.UnpackedSize > 0 || f.Problem == None && f.Encoding != Identity)
+	}
+	return true
+}
+
 // MaxReason is the length in bytes that Fact.Reason never exceeds.
 const MaxReason = 160
 

@@ -38,12 +38,12 @@ func (j *judge) layer(i int, claim string) {
 
 // hasOwnDigest reports whether the claim about a blob that no runtime unpacks as a
 // tar archive is its digest, as is the custom with artifacts and with nydus. A blob
-// that cannot be decoded has no other name.
+// that no decoder reads has no other name.
 func (j *judge) hasOwnDigest(i int, id DiffID) bool {
 	l := j.r.Layers[i]
 	f := l.Fact
 	return f != nil && !isTarLayer(l.Descriptor) && !isErofs(l.Descriptor) &&
-		(f.Problem == Corrupt || f.Problem == None && !f.IsTar()) &&
+		!f.IsTar() && !f.mayUnpack() &&
 		(id == DiffID(f.Digest) || id == DiffID(l.Descriptor.Digest))
 }
 
@@ -58,15 +58,13 @@ func (j *judge) matched(i int) {
 // isLayer reports whether some runtime unpacks the blob as a layer.
 func (l LayerReport) isLayer() bool { return isLayer(l.Descriptor) || l.unpacks() }
 
-// unpacks reports whether the blob is a tar archive with something in it.
+// unpacks reports whether the blob is a tar archive.
 func (l LayerReport) unpacks() bool {
-	return l.Fact != nil && l.Fact.IsTar() && l.Fact.UnpackedSize > 0
+	return l.Fact != nil && l.Fact.Problem == None && l.Fact.mayUnpack()
 }
 
 // mayUnpack reports whether the blob may be a tar archive, as far as is known.
-func (l LayerReport) mayUnpack() bool {
-	return l.Fact == nil || l.unpacks() || l.Fact.Problem != None && l.Fact.Problem != Corrupt
-}
+func (l LayerReport) mayUnpack() bool { return l.Fact == nil || l.Fact.mayUnpack() }
 
 // isEncrypted reports whether only the holder of a key can know what the blob
 // unpacks to: it says that it is encrypted, and no decoder begins to read it.
@@ -123,7 +121,7 @@ func (j *judge) wide(i int, id DiffID) {
 func (j *judge) unclaimed(i int) {
 	l := &j.r.Layers[i]
 	switch {
-	case l.Fact != nil && l.Fact.Problem == Corrupt:
+	case l.Fact != nil && l.Fact.Problem == Corrupt && !l.Fact.mayUnpack(): // no runtime begins to unpack it
 	case !j.readable(i):
 	case l.unpacks():
 		l.Status = StatusUncompared

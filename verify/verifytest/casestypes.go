@@ -60,6 +60,8 @@ func layerTypeCases() []Case {
 		add(id+"-digest", what+" cannot have its digest for a diff_id", CompressedDigest(NewImage(layer)), Reject, verify.Mismatch, "0: diff_id_mismatch (compressed_digest)")
 		add(id+"-two", what+" with two contents is refused", NewImage(typed(t, TwoContents(opened, evil), opened)), Reject, verify.Mismatch, "0: layer_ambiguous")
 		add(id+"-two-digest", what+" with two contents is refused with its digest for a diff_id, too", CompressedDigest(NewImage(typed(t, TwoContents(opened, evil), opened))), Reject, verify.Mismatch, "0: layer_ambiguous")
+		cutLater := cat(Gzip(motd), Member{Name: "name"}.Header()[:12])
+		add(id+"-cut", what+" that is cut in a later member is whole to some readers, and cannot have its digest", CompressedDigest(NewImage(typed(t, cutLater, motd))), Reject, verify.Mismatch, "0: layer_corrupt")
 		add(id+"-noise", fmt.Sprintf("noise as %q has its digest for a diff_id, and nothing else", t), WrongDigit(NewImage(raw(t, noise(700)))), Reject, verify.Mismatch, "0: diff_id_mismatch")
 		if strings.Contains(t, ".oci.image.layer.") {
 			continue // containerd counts it as a layer
@@ -67,6 +69,8 @@ func layerTypeCases() []Case {
 		beside := NewImage(layer1, typed(t, Gzip(issue), issue))
 		add(id+"-beside", what+" beside a good layer cannot have its digest either", claiming(beside, layer1.DiffID(), beside.Layers[1].Digest().String()), Reject, verify.Mismatch, "image: not_portable", "1: diff_id_mismatch (compressed_digest)")
 		add(id+"-unlisted", what+" that no diff_id is about is refused: docker would unpack it", claiming(beside, layer1.DiffID()), Reject, verify.Mismatch, "image: not_portable", "1: diff_id_count")
+		cutBeside := NewImage(layer1, typed(t, cutLater, issue))
+		add(id+"-cut-unlisted", what+" that is cut in a later member is refused when no diff_id is about it", claiming(cutBeside, layer1.DiffID()), Reject, verify.Mismatch, "image: not_portable", "1: layer_corrupt")
 		two := NewImage(layer1, typed(t, TwoContents(opened, evil), opened))
 		add(id+"-two-unlisted", what+" with two contents is refused when no diff_id is about it", claiming(two, layer1.DiffID()), Reject, verify.Mismatch, "image: not_portable", "1: layer_ambiguous")
 	}
