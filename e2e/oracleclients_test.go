@@ -18,24 +18,6 @@ import (
 	"diffgate/verify/verifytest"
 )
 
-// allOracles returns every runtime, with every gzip decoder that it can use.
-func allOracles() []oracle {
-	return []oracle{
-		{name: "crane export", builds: []string{"crane"}, tool: true, start: startCraneExport},
-		{name: "crane validate", builds: []string{"crane"}, tool: true, start: startCraneValidate},
-		{name: "umoci", needs: []string{"root", "skopeo", "umoci"}, start: startUmoci},
-		{name: "podman", needs: []string{"root", "podman"}, start: startPodman},
-		{name: "docker, unpigz", needs: dockerNeeds, slow: true, start: startDocker()},
-		{name: "docker, Go", needs: dockerNeeds, slow: true, start: startDocker("MOBY_DISABLE_PIGZ=true")},
-		{name: "containerd 1.6, unpigz", needs: containerdNeeds, slow: true, start: startContainerd1()},
-		{name: "containerd 1.6, Go", needs: containerdNeeds, slow: true, start: startContainerd1("CONTAINERD_DISABLE_PIGZ=1")},
-		{name: "containerd 2, igzip", needs: containerdNeeds, builds: containerd2Builds, slow: true, start: startContainerd2(false)},
-		{name: "containerd 2, unpigz", needs: containerdNeeds, builds: containerd2Builds, slow: true, start: startContainerd2(false, "CONTAINERD_DISABLE_IGZIP=1")},
-		{name: "containerd 2, Go", needs: containerdNeeds, builds: containerd2Builds, slow: true, start: startContainerd2(false, "CONTAINERD_DISABLE_IGZIP=1", "CONTAINERD_DISABLE_PIGZ=1")},
-		{name: "containerd 2 --local, Go", needs: containerdNeeds, builds: containerd2Builds, slow: true, start: startContainerd2(true, "CONTAINERD_DISABLE_IGZIP=1", "CONTAINERD_DISABLE_PIGZ=1")},
-	}
-}
-
 // offline keeps programs from fetching foreign layers: nothing listens there.
 var offline = []string{"HTTPS_PROXY=http://127.0.0.1:1", "NO_PROXY=127.0.0.1"}
 
@@ -46,7 +28,8 @@ var errHung = errors.New("does not end")
 
 func hung(err error) bool { return errors.Is(err, errHung) }
 
-// run runs a program and returns what it prints. The error is what it says last.
+// run runs a program and returns what it prints. If it fails,
+// the error has the end of what it says.
 func (env clientEnv) run(name string, args ...string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), clientTimeout)
 	defer cancel()
@@ -60,8 +43,8 @@ func (env clientEnv) run(name string, args ...string) ([]byte, error) {
 		return nil, fmt.Errorf("%s %w", strings.Join(cmd.Args, " "), errHung)
 	}
 	if err != nil {
-		said := strings.TrimSpace(stderr.String())
-		return nil, errors.New(said[strings.LastIndex(said, "\n")+1:] + " (" + err.Error() + ")")
+		said := strings.Join(strings.Fields(stderr.String()), " ")
+		return nil, fmt.Errorf("%w: %s", err, said[max(0, len(said)-300):])
 	}
 	return stdout.Bytes(), nil
 }
@@ -130,15 +113,23 @@ func startPodman(t *testing.T, registry http.Handler) (puller, error) {
 		if _, err := env.run("podman", "pull", "--quiet", "--tls-verify=false", imageAt(addr, c)); err != nil {
 			return nil, err
 		}
-		path, err := env.run("podman", "image", "mount", imageAt(addr, c))
-		if err != nil {
-			return nil, err
+		if len(c.Image.Layers) == 0 {
+			return tree{}, nil // there is nothing that podman could mount
 		}
-		files, err := below(strings.TrimSpace(string(path)))
-		if err != nil {
-			return nil, err
-		}
-		_, err = env.run("podman", "image", "unmount", imageAt(addr, c))
-		return files, err
+		return mounted(env, imageAt(addr, c))
 	}, nil
+}
+
+// mounted returns the files of an image in podman's storage.
+func mounted(env clientEnv, image string) (tree, error) {
+	path, err := env.run("podman", "image", "mount", image)
+	if err != nil {
+		return nil, err
+	}
+	files, err := below(strings.TrimSpace(string(path)))
+	if err != nil {
+		return nil, err
+	}
+	_, err = env.run("podman", "image", "unmount", image)
+	return files, err
 }

@@ -22,10 +22,13 @@ var (
 	containerd2Builds = []string{"ctr", "containerd"}
 )
 
-// unpackNative lets the transfer service of containerd 2 unpack for the native
-// snapshotter, which keeps the files of each snapshot in an ordinary folder.
-// containerd 1.6 has no such service and ignores the setting.
-const unpackNative = `[[plugins."io.containerd.transfer.v1.local".unpack_config]]
+// oracleConfig is what a containerd needs besides where it keeps its files. No
+// namespace sees the blobs of another. The transfer service of containerd 2
+// unpacks for the native snapshotter, which keeps the files of each snapshot in
+// an ordinary folder; containerd 1.6 has no such service and ignores the setting.
+const oracleConfig = `[plugins."io.containerd.metadata.v1.bolt"]
+content_sharing_policy = "isolated"
+[[plugins."io.containerd.transfer.v1.local".unpack_config]]
 platform = "linux/amd64"
 snapshotter = "native"
 differ = "walking"
@@ -60,7 +63,7 @@ func containerdIn(t *testing.T, program string, env []string) (socket string, er
 	dir := shortDir(t)
 	socket = filepath.Join(dir, "sock")
 	config := filepath.Join(dir, "config.toml")
-	writeFile(t, config, append(containerdConfig(dir, socket), unpackNative...))
+	writeFile(t, config, append(containerdConfig(dir, socket), oracleConfig...))
 	if program, err = exec.LookPath(program); err != nil {
 		return "", err
 	}

@@ -96,6 +96,7 @@ func (e engine) pull(c verifytest.Case) (tree, error) {
 	return files, err
 }
 
+// files returns the files of a container of an image.
 func (e engine) files(image string) (tree, error) {
 	out, err := e.env.run("docker", "create", "--network=none", image, "nothing")
 	if err != nil {
@@ -103,10 +104,10 @@ func (e engine) files(image string) (tree, error) {
 	}
 	container := strings.TrimSpace(string(out))
 	archive, err := e.env.run("docker", "export", container)
-	if err != nil {
+	if _, err := e.env.run("docker", "rm", "--force", container); err != nil {
 		return nil, err
 	}
-	if _, err := e.env.run("docker", "rm", container); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	files, err := exported(archive)
@@ -118,6 +119,6 @@ func (e engine) files(image string) (tree, error) {
 	return files, err
 }
 
-// dockerFiles are the files that docker adds to every container, unless the image has
-// them.
+// dockerFiles are the files that docker adds to every container, unless the
+// image has them.
 var dockerFiles = tree{".dockerenv": "", "dev/console": "", "etc/hostname": "", "etc/hosts": "", "etc/resolv.conf": "", "etc/mtab": "-> /proc/mounts"}

@@ -103,15 +103,14 @@ func (files tree) remove(name string) {
 	})
 }
 
-// notATar is the name of an export that is no tar.
-const notATar = "(no tar)"
+var errNoTar = errors.New("what it prints is no tar")
 
 // exported returns the files in a tar that a client made of an image.
 func exported(archive []byte) (tree, error) {
-	files := tree{}
 	if _, err := tar.NewReader(bytes.NewReader(archive)).Next(); err != nil && err != io.EOF {
-		return tree{notATar: string(archive)}, nil
+		return nil, errNoTar
 	}
+	files := tree{}
 	return files, files.apply(archive)
 }
 
