@@ -24,9 +24,19 @@ var offline = []string{"HTTPS_PROXY=http://127.0.0.1:1", "NO_PROXY=127.0.0.1"}
 // clientTimeout is how long a client may take for one case.
 const clientTimeout = time.Minute
 
-var errHung = errors.New("does not end")
+var (
+	errHung   = errors.New("does not end")
+	errUnread = errors.New("pulled, and the files cannot be read")
+)
 
-func hung(err error) bool { return errors.Is(err, errHung) }
+// unread returns what was read of an image after the runtime had pulled it. An
+// error is then no refusal, and fails the test.
+func unread(files tree, err error) (tree, error) {
+	if err != nil {
+		err = fmt.Errorf("%w: %w", errUnread, err)
+	}
+	return files, err
+}
 
 // run runs a program and returns what it prints. If it fails,
 // the error has the end of what it says.
@@ -91,7 +101,7 @@ func startUmoci(t *testing.T, registry http.Handler) (puller, error) {
 		if _, err := (clientEnv{}).run("umoci", "unpack", "--image", layout+":"+tag, bundle); err != nil {
 			return nil, err
 		}
-		return below(filepath.Join(bundle, "rootfs"))
+		return unread(below(filepath.Join(bundle, "rootfs")))
 	}, nil
 }
 
@@ -116,7 +126,7 @@ func startPodman(t *testing.T, registry http.Handler) (puller, error) {
 		if len(c.Image.Layers) == 0 {
 			return tree{}, nil // there is nothing that podman could mount
 		}
-		return mounted(env, imageAt(addr, c))
+		return unread(mounted(env, imageAt(addr, c)))
 	}, nil
 }
 

@@ -124,15 +124,19 @@ func (c ctr) pull(of verifytest.Case) (tree, error) {
 		return nil, err
 	}
 	top, err := c.top(of)
-	if err != nil {
-		return nil, err
-	}
-	if top == "" {
-		if len(of.Image.Layers) > 0 {
-			return nil, errors.New("pulled, and nothing was unpacked")
-		}
+	switch {
+	case err != nil:
+		return unread(nil, err)
+	case top == "" && len(of.Image.Layers) > 0:
+		return nil, errors.New("pulled, and nothing was unpacked")
+	case top == "":
 		return tree{}, nil
 	}
+	return unread(c.files(of, top))
+}
+
+// files returns the files of a snapshot.
+func (c ctr) files(of verifytest.Case, top string) (tree, error) {
 	out, err := c.in(of, "snapshots", "view", "--mounts", "view", top)
 	if err != nil {
 		return nil, err

@@ -6,10 +6,12 @@ import (
 	"bytes"
 	"slices"
 	"strings"
+	"testing"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"diffgate/verify"
 	"diffgate/verify/verifytest"
 )
 
@@ -35,6 +37,7 @@ var excuses = excuseTable{
 	{oracle: "umoci", why: "umoci believes the media type of an uncompressed layer", of: anyLayer(isGzipAsTar)},
 	{oracle: "umoci", why: "skopeo leaves layers with URLs out of an OCI layout", of: anyLayer(hasURLs)},
 	{oracle: "umoci", why: "an OCI layout of skopeo 1.9.3 has SHA-256 digests alone", of: hasSHA512},
+	{oracle: "containerd", why: "containerd fetches a foreign layer from its URL, and nothing answers there", of: anyLayer(isForeign)},
 	{oracle: "crane validate", why: "crane validate takes every layer for gzip", of: anyLayer(isNotGzip)},
 	{oracle: "crane validate", why: "crane validate leaves out layers of types that it does not know", of: anyLayer(isUnknown)},
 	{oracle: "crane validate", why: "crane validate computes SHA-256 digests alone", of: hasSHA512},
@@ -60,6 +63,21 @@ func (all excuseTable) find(o oracle, c verifytest.Case, serves func(*excuse) bo
 	return found
 }
 
+// checkUse fails the test if nothing needs an excuse, though every oracle has
+// read every case.
+func (all excuseTable) checkUse(t *testing.T, oracles []oracle, trials []*trial) {
+	for _, c := range trials {
+		if slices.ContainsFunc(oracles, func(o oracle) bool { return !c.readings[o.name].asked }) {
+			return
+		}
+	}
+	for _, e := range all {
+		if !e.used {
+			t.Errorf("no answer needs the excuse of %q: %s", e.oracle, e.why)
+		}
+	}
+}
+
 func anyLayer(is func(verifytest.Layer) bool) func(verifytest.Case) bool {
 	return func(c verifytest.Case) bool { return slices.ContainsFunc(c.Image.Layers, is) }
 }
@@ -83,6 +101,10 @@ func isNotGzip(l verifytest.Layer) bool { return !isGzip(l) }
 func isGzipAsTar(l verifytest.Layer) bool { return isGzip(l) && l.MediaType == verifytest.DockerTar }
 
 func hasURLs(l verifytest.Layer) bool { return len(l.URLs) > 0 }
+
+func isForeign(l verifytest.Layer) bool {
+	return hasURLs(l) && verify.IsForeign(ocispec.Descriptor{MediaType: l.MediaType})
+}
 
 func isNydus(l verifytest.Layer) bool { return strings.Contains(l.MediaType, ".layer.nydus.") }
 

@@ -46,6 +46,8 @@ func (files tree) String() string {
 	return "{" + strings.Join(list, ", ") + "}"
 }
 
+const arrow = "-> "
+
 // The marks of the image specification for files that a layer removes.
 const (
 	whiteout = ".wh."
@@ -89,7 +91,7 @@ func (files tree) add(h *tar.Header, r io.Reader) error {
 		}
 		files[name] = string(body)
 	case tar.TypeSymlink:
-		files[name] = "-> " + h.Linkname
+		files[name] = arrow + h.Linkname
 	case tar.TypeLink:
 		files[name] = files[strings.TrimPrefix(path.Clean("/"+h.Linkname), "/")]
 	}
@@ -132,7 +134,7 @@ func below(root string) (tree, error) {
 			return err
 		case fs.ModeSymlink:
 			target, err := os.Readlink(file)
-			files[name] = "-> " + target
+			files[name] = arrow + target
 			return err
 		}
 		return nil
