@@ -166,7 +166,17 @@ func containerd(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Defer(func() { os.RemoveAll(sockets) })
 	socket := filepath.Join(sockets, "sock")
 	config := filepath.Join(dir, "config.toml")
-	ts.Check(os.WriteFile(config, fmt.Appendf(nil, `version = 2
+	ts.Check(os.WriteFile(config, containerdConfig(dir, socket), 0o644))
+	path, err := exec.LookPath("containerd")
+	ts.Check(err)
+	run(ts, "containerd", `containerd successfully booted`, path, "--config", config)
+	ts.Setenv("CONTAINERD_ADDRESS", socket)
+	ts.Setenv("CONTAINERD_SNAPSHOTTER", "native")
+}
+
+// containerdConfig is the config of a containerd that keeps everything in a folder.
+func containerdConfig(dir, socket string) []byte {
+	return fmt.Appendf(nil, `version = 2
 root = %q
 state = %q
 disabled_plugins = ["io.containerd.grpc.v1.cri"]
@@ -174,10 +184,5 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
 address = %q
 [plugins."io.containerd.internal.v1.opt"]
 path = %q
-`, filepath.Join(dir, "root"), filepath.Join(dir, "state"), socket, filepath.Join(dir, "opt")), 0o644))
-	path, err := exec.LookPath("containerd")
-	ts.Check(err)
-	run(ts, "containerd", `containerd successfully booted`, path, "--config", config)
-	ts.Setenv("CONTAINERD_ADDRESS", socket)
-	ts.Setenv("CONTAINERD_SNAPSHOTTER", "native")
+`, filepath.Join(dir, "root"), filepath.Join(dir, "state"), socket, filepath.Join(dir, "opt"))
 }

@@ -20,13 +20,27 @@ import (
 func containers(ts *testscript.TestScript, _ bool, _ []string) {
 	dir := ts.MkAbs("containers")
 	ts.Check(os.Mkdir(dir, 0o755))
-	storage, engine := filepath.Join(dir, "storage.conf"), filepath.Join(dir, "containers.conf")
-	ts.Check(os.WriteFile(storage, fmt.Appendf(nil, `[storage]
+	storage, engine, err := writeContainers(dir)
+	ts.Check(err)
+	ts.Setenv("CONTAINERS_STORAGE_CONF", storage)
+	ts.Setenv("CONTAINERS_CONF", engine)
+	ts.Setenv("BUILDAH_ISOLATION", "chroot")
+	// They insist that there are credentials where they are told to look.
+	writeFile(ts, filepath.Join(ts.Getenv("DOCKER_CONFIG"), "config.json"), []byte("{}"))
+}
+
+// writeContainers writes the settings of podman, skopeo and buildah that make
+// them keep everything in a folder.
+func writeContainers(dir string) (storage, engine string, err error) {
+	storage, engine = filepath.Join(dir, "storage.conf"), filepath.Join(dir, "containers.conf")
+	if err := os.WriteFile(storage, fmt.Appendf(nil, `[storage]
 driver = "vfs"
 graphroot = %q
 runroot = %q
-`, filepath.Join(dir, "root"), filepath.Join(dir, "run")), 0o644))
-	ts.Check(os.WriteFile(engine, fmt.Appendf(nil, `[engine]
+`, filepath.Join(dir, "root"), filepath.Join(dir, "run")), 0o644); err != nil {
+		return "", "", err
+	}
+	return storage, engine, os.WriteFile(engine, fmt.Appendf(nil, `[engine]
 tmp_dir = %q
 static_dir = %q
 volume_path = %q
@@ -35,12 +49,7 @@ cgroup_manager = "cgroupfs"
 lock_type = "file"
 [network]
 network_config_dir = %q
-`, filepath.Join(dir, "tmp"), filepath.Join(dir, "static"), filepath.Join(dir, "volumes"), filepath.Join(dir, "net")), 0o644))
-	ts.Setenv("CONTAINERS_STORAGE_CONF", storage)
-	ts.Setenv("CONTAINERS_CONF", engine)
-	ts.Setenv("BUILDAH_ISOLATION", "chroot")
-	// They insist that there are credentials where they are told to look.
-	writeFile(ts, filepath.Join(ts.Getenv("DOCKER_CONFIG"), "config.json"), []byte("{}"))
+`, filepath.Join(dir, "tmp"), filepath.Join(dir, "static"), filepath.Join(dir, "volumes"), filepath.Join(dir, "net")), 0o644)
 }
 
 // wholeDigest finds DiffIDs in what programs print.
