@@ -142,12 +142,17 @@ func checkImage(ctx context.Context, blobs Blobs, m Manifest) (Report, error) {
 	switch {
 	case err != nil && (c.SaysDiffIDs || m.hasImageConfig()):
 		return claimReport(m, err)
-	case err != nil:
-		return noImage(m), nil
-	case !c.SaysDiffIDs && !m.judgedAnyway(c):
-		return claimsNothing(ctx, blobs, m, c)
+	case c.SaysDiffIDs || err == nil && m.judgedAnyway(c):
+		return judgeImage(ctx, blobs, m, c, int64(len(body)))
+	case m.MediaType == mediaTypeDockerManifest && isObject(body) && len(m.Layers) > 0:
+		return claimlessDocker(ctx, blobs, m)
 	}
-	return judgeImage(ctx, blobs, m, c, int64(len(body)))
+	return claimsNothing(m), nil
+}
+
+// isObject reports whether a document begins as a JSON object does.
+func isObject(body []byte) bool {
+	return bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n\ufeff"), []byte("{"))
 }
 
 // configUnread reports a config that was not read whole. One that is too large and
@@ -160,7 +165,7 @@ func configUnread(m Manifest, err error) (Report, error) {
 		return noImage(m), nil
 	case !errors.As(err, &large):
 		return claimReport(m, err)
-	case !m.hasImageConfig() && !bytes.HasPrefix(bytes.TrimLeft(large.Head, " \t\r\n\ufeff"), []byte("{")):
+	case !m.hasImageConfig() && !isObject(large.Head):
 		return noImage(m), nil
 	}
 	return finding(m, Finding{Severity: Undecided, Reason: ReasonOverLimit, Layer: -1, Digest: m.Config.Digest,
@@ -171,21 +176,24 @@ func configUnread(m Manifest, err error) (Report, error) {
 // the media type of an image config and says something about an image.
 func (m Manifest) judgedAnyway(c Config) bool { return m.hasImageConfig() && c.HasImageKeys }
 
-// claimsNothing reports a manifest whose config makes no claim. Podman runs a Docker
-// manifest without diff_ids, so none of its blobs may be a tar archive.
-func claimsNothing(ctx context.Context, blobs Blobs, m Manifest, c Config) (Report, error) {
-	if m.MediaType == mediaTypeDockerManifest && len(m.Layers) > 0 {
-		r, err := judgeImage(ctx, blobs, m, c, m.Config.Size)
-		if err != nil || len(r.Layers) == 0 || slices.ContainsFunc(r.Layers, LayerReport.mayUnpack) {
-			return r, err
-		}
+// claimlessDocker reports a Docker manifest whose config says no diff_ids. Podman runs
+// such a manifest, so none of its blobs may be a tar archive.
+func claimlessDocker(ctx context.Context, blobs Blobs, m Manifest) (Report, error) {
+	r, err := judgeImage(ctx, blobs, m, Config{}, m.Config.Size)
+	if err != nil || len(r.Layers) == 0 || slices.ContainsFunc(r.Layers, LayerReport.mayUnpack) {
+		return r, err
 	}
+	return claimsNothing(m), nil
+}
+
+// claimsNothing reports a manifest whose config makes no claim about layers.
+func claimsNothing(m Manifest) Report {
 	r := noImage(m)
 	if m.hasImageConfig() {
 		r.Findings = append(r.Findings, Finding{Severity: Notice, Reason: ReasonNotAnImage, Layer: -1, Digest: m.Config.Digest,
 			Message: "not an image: the config has the media type of an image config and says nothing about an image; no runtime runs it"})
 	}
-	return r, nil
+	return r
 }
 
 // judgeImage judges an image by its config of that many bytes.

@@ -92,6 +92,9 @@ func (j *judge) rootFS() {
 	if len(j.c.Variants) > 0 {
 		j.warn(-1, []Runtime{}, "the config spells a key %+q: runtimes that are not written in Go do not read it", clip(j.c.Variants[0]))
 	}
+	if j.m.hasUntypedConfig() && j.m.MediaType != mediaTypeDockerManifest && slices.ContainsFunc(j.r.Layers, LayerReport.isLayer) {
+		j.warn(-1, []Runtime{Podman, Containerd}, "the config has the media type %+q: podman does not run it, and containerd does not unpack it", clip(j.m.Config.MediaType))
+	}
 	switch {
 	case !j.c.HasRootFS && len(j.m.Layers) == 0:
 		j.warn(-1, []Runtime{Docker, Crane, Umoci}, "the config has no rootfs: docker does not pull it")
@@ -115,7 +118,7 @@ func (j *judge) align() (claimed []int, ok bool) {
 	}
 	n := len(j.c.DiffIDs)
 	if len(layers) > 0 && len(layers) < len(all) && (n == len(layers) || n == len(all)) {
-		j.warn(-1, []Runtime{Docker, Containerd}, "layers that unpack and other blobs are mixed: docker and older containerd do not pull it")
+		j.warn(-1, []Runtime{Docker, Containerd, Podman, Crane}, "layers that unpack and other blobs are mixed: docker, podman and older containerd do not pull it")
 	}
 	switch n {
 	case len(all):

@@ -18,6 +18,9 @@ func (j *judge) layer(i int, claim string) {
 			Message: fmt.Sprintf("diff_id malformed in %s: config says %+q, which is not a digest", j.at(i), clip(claim))})
 	case j.hasOwnDigest(i, id):
 		j.matched(i)
+		if isLayer(l.Descriptor) && !isNydus(l.Descriptor) {
+			j.warn(i, []Runtime{Docker, Containerd, Podman}, "%s is not a tar archive and its media type is %+q: docker, containerd and podman do not unpack it", j.at(i), clip(l.Descriptor.MediaType))
+		}
 	case !j.readable(i):
 	case digest.Digest(id).Algorithm() != digest.SHA256:
 		j.wide(i, id)

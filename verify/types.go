@@ -92,6 +92,17 @@ func erofsEncoding(d ocispec.Descriptor) (e Encoding, ok bool) {
 	return Identity, false
 }
 
+// isNydus reports whether the media type is that of a nydus blob, which is for the
+// snapshotter of nydus alone.
+func isNydus(d ocispec.Descriptor) bool {
+	return strings.HasPrefix(normalType(d.MediaType), "application/vnd.oci.image.layer.nydus")
+}
+
+// hasUntypedConfig reports whether the config has a media type that says nothing.
+func (m Manifest) hasUntypedConfig() bool {
+	return slices.Contains(untyped, normalType(m.Config.MediaType))
+}
+
 // IsForeign reports whether the media type is one of layers that a registry need
 // not hold.
 func IsForeign(d ocispec.Descriptor) bool {

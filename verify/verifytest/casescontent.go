@@ -98,7 +98,7 @@ func configCases() []Case {
 		{"E31q", "a string that is not UTF-8 under octet-stream does not hide a lie", configured(edited(liar, `"os"`, "\"x\":\"\xff\",\"os\""), octetStream), Reject, verify.Mismatch, ambiguous},
 		{"E31r", "arrays that are nested deep under octet-stream do not hide a lie", configured(edited(liar, `"os"`, `"x":`+nested(70)+`,"os"`), octetStream), Reject, verify.Mismatch, ambiguous},
 		{"E31s", "two equal keys where no key decides anything are left alone", edited(honest, `"os"`, `"history":[{"a":1,"a":2}],"os"`), Accept, verify.Match, nil},
-		{"E31t", "a config as text/html is an image's to docker, and false", configured(liar, "text/html"), Reject, verify.Mismatch, found("0: diff_id_mismatch")},
+		{"E31t", "a config as text/html is an image's to docker, and false", configured(liar, "text/html"), Reject, verify.Mismatch, found("image: not_portable", "0: diff_id_mismatch")},
 		{"E32a", "a rootfs.type that is null is missing", edited(honest, `"layers"`, `null`), Warn, verify.Match, found("image: not_portable")},
 		{"E32b", "a rootfs.type that is empty is missing", edited(honest, `"layers"`, `""`), Warn, verify.Match, found("image: not_portable")},
 		{"E32c", "a rootfs.type that is a number makes a config that is invalid", edited(honest, `"layers"`, `1`), Reject, verify.Mismatch, invalid},

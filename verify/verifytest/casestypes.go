@@ -28,17 +28,24 @@ func cacheConfig(layers ...Layer) string {
 // have: each runtime accepts other ones, so the config itself decides.
 func configTypeCases() []Case {
 	var cases []Case
+	warned := found("image: not_portable")
 	for i, t := range []string{
 		ocispec.MediaTypeImageConfig + "; charset=utf-8", strings.ToUpper(ocispec.MediaTypeImageConfig), ocispec.MediaTypeImageConfig + " ",
 		"application/vnd.oci.image.config.v2+json", "application/vnd.docker.container.image.v2+json", "application/vnd.docker.whatever",
 		"application/vnd.oci.image.whatever", dockerPlugin, helmConfig, buildKitCache, ocispec.MediaTypeEmptyJSON,
-		"application/vnd.cncf.flux.config.v1+json", "application/vnd.wasm.config.v0+json", "text/plain", "", "x", ";",
+		"application/vnd.cncf.flux.config.v1+json", "application/vnd.wasm.config.v0+json", "text/plain", "x",
 	} {
 		what := fmt.Sprintf("a config as %q", t)
 		cases = append(cases,
 			Case{fmt.Sprintf("config-type-%02d", i+1), what + " is judged, since it says diff_ids, and is true", configured(NewImage(layer1), t), Accept, verify.Match, nil},
 			Case{fmt.Sprintf("config-type-%02d-false", i+1), what + " does not hide a mismatch", configured(WrongDigit(NewImage(layer1)), t), Reject, verify.Mismatch, found("0: diff_id_mismatch")},
 			Case{fmt.Sprintf("config-type-%02d-docker", i+1), what + " in a Docker manifest does not hide one either", configured(CompressedDigest(NewImage(layer1).Docker()), t), Reject, verify.Mismatch, found("0: diff_id_mismatch (compressed_digest)")})
+	}
+	for i, t := range []string{"", ";", "application/json", "TEXT/HTML"} {
+		what := fmt.Sprintf("a config as %q", t)
+		cases = append(cases,
+			Case{fmt.Sprintf("config-untyped-%d", i+1), what + " is an image's to docker, is judged, and podman does not run it", configured(NewImage(layer1), t), Warn, verify.Match, warned},
+			Case{fmt.Sprintf("config-untyped-%d-false", i+1), what + " does not hide a mismatch", configured(WrongDigit(NewImage(layer1)), t), Reject, verify.Mismatch, append(warned, "0: diff_id_mismatch")})
 	}
 	return cases
 }
@@ -153,6 +160,8 @@ func claimlessCases() []Case {
 		{"claimless-docker-any", "whatever the type of its config", dockerType("application/vnd.example.config", emptyJSON, typed("text/plain", Gzip(motd), motd)), Reject, verify.Mismatch, found("0: diff_id_count")},
 		{"claimless-docker-text", "a Docker manifest of a blob that is no tar is an artifact", dockerType("application/vnd.example.config", emptyJSON, text), Accept, verify.NotAnImage, nil},
 		{"claimless-docker-two", "a Docker manifest of a blob that may be read as a tar in two ways is refused", dockerType("application/vnd.example.config", emptyJSON, typed("text/plain", TwoContents(opened, evil), opened)), Reject, verify.Mismatch, found("0: layer_ambiguous")},
+		{"claimless-docker-twice", "nor does a config with two empty lists hide a tar in a Docker manifest", dockerType("application/vnd.example.config", `{"rootfs":{"diff_ids":[],"diff_ids":[]}}`, layer1), Reject, verify.Mismatch, count},
+		{"claimless-docker-odd", "nor does one that is no image config to Go", dockerType("application/vnd.example.config", `{"os":1}`, layer1), Reject, verify.Mismatch, count},
 		{"claimless-docker-none", "a Docker manifest whose config is no JSON is no image to podman", dockerType("application/vnd.example.config", "a: b", layer1), Accept, verify.NotAnImage, nil},
 		{"claimless-artifact", "an artifact under its own type may hold a tar", artifact("application/vnd.example.config", emptyJSON, layer1), Accept, verify.NotAnImage, nil},
 		{"claimless-empty-list", "an empty list of diff_ids under a type of its own claims nothing", artifact("application/vnd.example.config", `{"rootfs":{"type":"layers","diff_ids":[]}}`, layer1), Accept, verify.NotAnImage, nil},
