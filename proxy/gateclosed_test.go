@@ -322,3 +322,41 @@ func TestSlowLane(t *testing.T) {
 		}
 	})
 }
+
+// What a client pushes through the proxy makes it ask the registry for nothing,
+// artifacts included: the config decides whether they are judged, and it passed a
+// moment ago. What went round the proxy costs a read of the config, and of each layer
+// only if the config says diff_ids.
+func TestQuestionsOfAPush(t *testing.T) {
+	t.Parallel()
+	tar := verifytest.Tar("Chart.yaml", "name: app\n")
+	chart := verifytest.NewImage(verifytest.Layer{MediaType: "application/vnd.cncf.helm.chart.content.v1.tar+gzip", Blob: verifytest.Gzip(tar), Content: tar})
+	chart.ConfigType, chart.RawConfig = "application/vnd.cncf.helm.config.v1+json", []byte(`{"name":"app","version":"1"}`)
+	payload := []byte(`{"critical":{}}`)
+	signature := verifytest.NewImage(verifytest.Layer{MediaType: "application/vnd.dev.cosign.simplesigning.v1+json", Blob: payload, Content: payload})
+	for is, tt := range map[string]struct {
+		image         verifytest.Image
+		seen, unasked int // requests that the push of the manifest makes, after a push through the proxy and round it
+	}{
+		"a chart":     {chart, 1, 2},
+		"a signature": {signature, 1, 3},
+		"an image":    {verifytest.Honest(3), 1, 5},
+	} {
+		for _, through := range []bool{true, false} {
+			requests := recordRequests(newRegistryHandler(t, nil))
+			reg := newUpstream(t, requests)
+			p := newProxy(t, reg.URL, nil)
+			to := map[bool]string{true: p.URL, false: reg.URL}[through]
+			for dgst, blob := range tt.image.Blobs() {
+				putBlob(t, to, "app", dgst, blob)
+			}
+			requests.take()
+			mediaType, body := tt.image.Manifest()
+			want(t, http.StatusCreated, putManifest(t, p.URL, "app", "1.4", mediaType, body))
+			questions := map[bool]int{true: tt.seen, false: tt.unasked}[through]
+			if got := requests.take(); len(got) != questions {
+				t.Errorf("%s, pushed through the proxy: %t: %d requests, want %d:\n%s", is, through, len(got), questions, strings.Join(got, "\n"))
+			}
+		}
+	}
+}
