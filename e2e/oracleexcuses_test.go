@@ -50,6 +50,8 @@ var excuses = excuseTable{
 	{oracle: "containerd 1.6", why: "containerd 1.6 does not know Docker's type for zstd", of: cases("M62")},
 	{oracle: "containerd 1.6", why: "containerd 1.6 computes SHA-256 digests alone", of: hasSHA512},
 	{oracle: "containerd", why: "containerd fetches a layer with a URL from there, and nothing answers there", of: cases("E4j")},
+	{why: "a config with a media type of its own is no image's to any runtime", of: hasOwnConfigType},
+	{oracle: "podman", why: "podman runs what says nothing about an image; the gate warns of it, since oras, OPA and Spack push artifacts so", of: cases("claimless-image", "claimless-other-keys"), reads: true},
 	{why: "a tar that is cut is for tar readers to judge", of: cases("E22c")},
 	{why: "a nydus blob is for the snapshotter of nydus", of: anyLayer(isNydus)},
 	{why: "docker and containerd on Linux do not run Windows", of: isWindows},
@@ -135,6 +137,14 @@ func ofOtherTypes(c verifytest.Case) bool {
 	}
 	return c.Image.MediaType == ocispec.MediaTypeImageManifest &&
 		(c.Image.ConfigType != ocispec.MediaTypeImageConfig || slices.ContainsFunc(c.Image.Layers, other))
+}
+
+// hasOwnConfigType reports whether the config has a media type that neither docker
+// nor another runtime takes for that of an image.
+func hasOwnConfigType(c verifytest.Case) bool {
+	t := c.Image.ConfigType
+	return t == "application/vnd.docker.plugin.v1+json" || !slices.Contains([]string{"", ";", "application/json", "application/octet-stream"}, t) &&
+		!strings.HasPrefix(strings.ToLower(t), "application/vnd.docker.") && !strings.HasPrefix(strings.ToLower(t), "application/vnd.oci.image.") && !strings.EqualFold(t, "text/html")
 }
 
 func hasSHA512(c verifytest.Case) bool {

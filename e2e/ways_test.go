@@ -102,6 +102,70 @@ func TestWaysRoundTheGate(t *testing.T) {
 	}
 }
 
+// registry:2 serves any blob as a manifest by its digest. A mismatched image that was
+// pushed as a blob is not served through the gate, and no image index may name it,
+// though it is also a tar archive.
+func TestManifestsPushedAsBlobs(t *testing.T) {
+	t.Parallel()
+	proxy := startWatched(t, startPermissiveRegistry2(t), settings.Enforce)
+	valid := verifytest.NewImage(verifytest.GzipLayer(verifytest.Tar("etc/motd", "hello\n")))
+	for _, test := range []struct {
+		name, is      string
+		image         verifytest.Image
+		alsoTar       bool
+		read, indexed int
+	}{
+		{"valid", "a valid image", valid, false, 200, 201},
+		{"mismatched", "a mismatched image", verifytest.WrongDigit(valid), false, 403, 400},
+		{"tar", "a mismatched image whose manifest is a tar archive, too", verifytest.WrongDigit(valid), true, 403, 400},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			for dgst, blob := range test.image.Blobs() {
+				pushBlob(t, proxy, test.name, dgst, blob)
+			}
+			mediaType, body := test.image.Manifest()
+			if test.alsoTar {
+				body = tarJSON(body)
+			}
+			dgst := digest.FromBytes(body)
+			pushBlob(t, proxy, test.name, dgst, body)
+			ask(t, "http://"+proxy+"/v2/"+test.name+"/_diffids/blobs/"+dgst.String(), new(any)) // it was hashed
+			for _, method := range []string{http.MethodGet, http.MethodHead} {
+				status, answer, _ := send(t, method, "http://"+proxy+"/v2/"+test.name+"/manifests/"+dgst.String(), mediaType, nil)
+				if status != test.read {
+					t.Errorf("%s: %s of the manifest: got %d %s, want %d", test.is, method, status, answer, test.read)
+				}
+			}
+			for _, named := range []string{mediaType, ocispec.MediaTypeImageLayerGzip} {
+				index := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"manifests":[{"mediaType":%q,"digest":%q,"size":%d}]}`, ocispec.MediaTypeImageIndex, named, dgst, len(body))
+				status, answer, _ := send(t, http.MethodPut, "http://"+proxy+"/v2/"+test.name+"/manifests/1", ocispec.MediaTypeImageIndex, index)
+				if status != test.indexed {
+					t.Errorf("%s: an image index that calls it %s: got %d %s, want %d", test.is, named, status, answer, test.indexed)
+				}
+			}
+		})
+	}
+}
+
+// tarJSON returns the manifest with a member before the others that makes the document
+// begin as a tar archive: with a header of version 7, of blanks and digits.
+func tarJSON(manifest []byte) []byte {
+	head := bytes.Repeat([]byte(" "), 512)
+	copy(head, `{"annotations":{"x":"`)
+	copy(head[156:], "0")
+	copy(head[300:], `"},`)
+	sum := 0
+	for i, b := range head {
+		if i >= 148 && i < 156 {
+			b = ' '
+		}
+		sum += int(b)
+	}
+	copy(head[148:], fmt.Sprintf("%07o", sum))
+	return append(head, manifest[1:]...)
+}
+
 // startPermissiveRegistry2 starts registry:2 that accepts foreign layers.
 func startPermissiveRegistry2(t *testing.T) string {
 	t.Helper()
@@ -141,6 +205,7 @@ func send(t *testing.T, method, url, contentType string, body []byte) (status in
 		t.Fatal(err)
 	}
 	req.Header.Set("Content-Type", contentType)
+	req.Header.Set("Accept", contentType)
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		t.Fatal(err)

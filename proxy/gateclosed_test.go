@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/distribution/distribution/v3/configuration"
 	"github.com/opencontainers/go-digest"
@@ -285,42 +287,64 @@ func TestLimitsOfAnEarlierRun(t *testing.T) {
 	}
 }
 
-// Layers that are slow to decode go one at a time, and none of them keeps an
-// ordinary one from being judged.
+// Layers that are slow to decode are fetched one at a time, whoever sends them and
+// however slowly, and neither they nor an upload that stands still keep others waiting.
 func TestSlowLane(t *testing.T) {
 	t.Parallel()
-	reg := newRegistry(t)
-	p := newProxy(t, reg.URL, func(c *proxy.Config) { c.Fetches = 1 })
-	var slow []verifytest.Image
-	for i := range 4 {
-		tar := verifytest.Tar("etc/motd", strings.Repeat(fmt.Sprint(i), 100_000))
-		slow = append(slow,
-			verifytest.NewImage(verifytest.Layer{MediaType: verifytest.DockerTar, Blob: verifytest.XZ(tar), Content: tar}),
-			verifytest.NewImage(verifytest.Layer{MediaType: verifytest.DockerTar, Blob: verifytest.Bzip2(tar), Content: tar}))
+	slow := func(body string) verifytest.Image {
+		tar := verifytest.Tar("etc/motd", body)
+		return verifytest.NewImage(verifytest.Layer{MediaType: verifytest.DockerTar, Blob: verifytest.XZ(tar), Content: tar})
 	}
-	t.Run("at once", func(t *testing.T) {
-		for i, img := range slow {
-			t.Run(fmt.Sprint(i), func(t *testing.T) {
-				t.Parallel()
-				repo := fmt.Sprint("app", i)
-				for _, img := range []verifytest.Image{verifytest.WrongDigit(img), img} {
-					for dgst, blob := range img.Blobs() {
-						if i%2 == 0 {
-							putBlob(t, p.URL, repo, dgst, blob)
-						} else {
-							putBlob(t, reg.URL, repo, dgst, blob) // unseen
-						}
-					}
-					mediaType, body := img.Manifest()
-					status := http.StatusCreated
-					if img.DiffIDs[0] != img.Layers[0].DiffID() {
-						status = http.StatusBadRequest
-					}
-					want(t, status, putManifest(t, p.URL, repo, "1.4", mediaType, body))
-				}
-			})
+	first, second, ordinary := slow("first"), slow("second"), verifytest.Honest(1)
+	d, reg := newDetour(t)
+	p := newProxy(t, reg.URL, func(c *proxy.Config) { c.Fetches, c.Ahead = 1, -1 })
+	stub := verifytest.XZ(noise(300 << 10))[:100<<10]
+	patch(t, p.URL, startUpload(t, p.URL, "standstill"), bytes.NewReader(stub))
+	for _, img := range []verifytest.Image{first, second, ordinary} {
+		pushBlobs(t, reg.URL, "app", img)
+	}
+	inLane, release := make(chan struct{}), make(chan struct{})
+	var mu sync.Mutex
+	reads := map[digest.Digest]int{}
+	d.answerWith(func(_ http.ResponseWriter, r *http.Request) bool {
+		for _, img := range []verifytest.Image{first, second} {
+			dgst := img.Layers[0].Digest()
+			if !isBlobGet(r, dgst) {
+				continue
+			}
+			mu.Lock()
+			reads[dgst]++
+			n := reads[dgst]
+			mu.Unlock()
+			if n == 2 && dgst == first.Layers[0].Digest() { // the first read found that it is slow
+				close(inLane)
+				<-release
+			}
 		}
+		return false
 	})
+	var work sync.WaitGroup
+	push := func(img verifytest.Image) {
+		if got := pushManifest(t, p.URL, img); got.Status != http.StatusCreated {
+			t.Errorf("got %d %s, want 201", got.Status, got.Body)
+		}
+	}
+	work.Go(func() { push(first) })
+	select {
+	case <-inLane:
+	case <-time.After(10 * time.Second):
+		t.Fatal("the first slow layer was not read a second time, in the slow lane")
+	}
+	work.Go(func() { push(second) })
+	eventually(t, func() bool { mu.Lock(); defer mu.Unlock(); return reads[second.Layers[0].Digest()] == 1 })
+	want(t, http.StatusCreated, pushManifest(t, p.URL, ordinary))
+	mu.Lock()
+	if n := reads[second.Layers[0].Digest()]; n != 1 {
+		t.Errorf("the second slow layer was read %d times beside the first, want once, to see that it is slow", n)
+	}
+	mu.Unlock()
+	close(release)
+	work.Wait()
 }
 
 // What a client pushes through the proxy makes it ask the registry for nothing,

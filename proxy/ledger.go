@@ -41,7 +41,7 @@ type flight struct {
 	err  error
 }
 
-func newLedger(index Index, fetches int, slow *semaphore.Weighted, log *zap.Logger, m *Metrics) (*ledger, error) {
+func newLedger(index Index, fetches int, log *zap.Logger, m *Metrics) (*ledger, error) {
 	relearn, err := lru.New[digest.Digest, struct{}](relearnKept)
 	if err != nil {
 		return nil, err
@@ -49,7 +49,7 @@ func newLedger(index Index, fetches int, slow *semaphore.Weighted, log *zap.Logg
 	ctx, cancel := context.WithCancel(context.Background())
 	return &ledger{
 		index: index, log: log, metrics: m,
-		slots: make(chan struct{}, fetches), slow: slow,
+		slots: make(chan struct{}, fetches), slow: semaphore.NewWeighted(1),
 		relearn: relearn, began: time.Now(),
 		ctx: ctx, cancel: cancel,
 		flights: map[digest.Digest]*flight{},

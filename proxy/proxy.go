@@ -199,11 +199,10 @@ func New(cfg Config) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	slow := semaphore.NewWeighted(1)
-	cfg.Limits.Slow = slow
+	cfg.Limits.Slow = noLane{}
 	tapped := cfg.Limits
 	tapped.Memory, tapped.Lag = semaphore.NewWeighted(windowsMemory), cfg.Lag
-	ledger, err := newLedger(cfg.Index, cfg.Fetches, slow, cfg.Log, cfg.Metrics)
+	ledger, err := newLedger(cfg.Index, cfg.Fetches, cfg.Log, cfg.Metrics)
 	if err != nil {
 		return nil, err
 	}
@@ -252,6 +251,7 @@ type exchange struct {
 
 	bodyRead bool                          // the handler has read the body to its end
 	bodyCopy func() (io.ReadCloser, error) // nil unless the upstream may be sent the request twice
+	pulls    Mode                          // of a manifest that is read
 	verdict  verify.Verdict                // of a manifest; for the access log
 	err      error                         // what went wrong; for the access log
 }
@@ -286,6 +286,17 @@ func (x *exchange) serve() error {
 	}
 	return h(x)
 }
+
+// noLane is a slow lane that is always taken. A blob that is slow to decode is given up
+// when it passes, since a client may take as long as it likes, and when it is fetched in
+// a slot for ordinary blobs. It is fetched again in the slow lane.
+type noLane struct{}
+
+// TryAcquire implements verify.Memory.
+func (noLane) TryAcquire(int64) bool { return false }
+
+// Release implements verify.Memory.
+func (noLane) Release(int64) {}
 
 // bufferPool lends the buffers that response bodies are copied through.
 type bufferPool struct{ pool sync.Pool }

@@ -20,8 +20,16 @@ import (
 //
 // A HEAD is answered as a GET would be: docker, for one, makes no other request
 // for a manifest that it has.
+//
+// What was pushed as a blob, and is read as a manifest, is judged whatever Config.Pulls
+// says: registry:2 serves any blob as a manifest by its digest, so it would be a way
+// round the gate.
 func pullGate(x *exchange) error {
-	if x.p.cfg.Pulls == Off || x.r.Method == http.MethodOptions {
+	x.pulls = x.p.cfg.Pulls
+	if x.pulls == Off && x.isKnownBlob() {
+		x.pulls = x.p.cfg.Mode
+	}
+	if x.pulls == Off || x.r.Method == http.MethodOptions {
 		return x.forward(nil)
 	}
 	// What is judged must be the manifest, and all of it.
@@ -30,7 +38,7 @@ func pullGate(x *exchange) error {
 	return x.forward(func(res *http.Response) error {
 		isIndex := verify.KindOf(res.Header.Get("Content-Type")) == verify.IndexKind
 		switch {
-		case isRedirect(res.StatusCode) && x.p.cfg.Pulls == Enforce: // it was not followed, see followManifest
+		case isRedirect(res.StatusCode) && x.pulls == Enforce: // it was not followed, see followManifest
 			return errRefused(http.StatusForbidden, errcode.ErrorCodeDenied, "the registry redirects to this manifest, and Diffgate could not follow to judge it (verify.pulls)")
 		case res.StatusCode != http.StatusOK, isIndex && x.r.Method == http.MethodHead:
 			return nil
@@ -45,7 +53,7 @@ func pullGate(x *exchange) error {
 // redirect, if manifests that are read are judged: otherwise a client would read it
 // unjudged. If it cannot be followed the answer stays as it is.
 func (x *exchange) followManifest(res *http.Response) {
-	if x.rt.kind != v2.RouteNameManifest || x.p.cfg.Pulls == Off || !isRead(x.r.Method) || !isRedirect(res.StatusCode) {
+	if x.rt.kind != v2.RouteNameManifest || x.pulls == "" || x.pulls == Off || !isRead(x.r.Method) || !isRedirect(res.StatusCode) {
 		return
 	}
 	redirect := *res
@@ -55,6 +63,17 @@ func (x *exchange) followManifest(res *http.Response) {
 		res.Body, res.ContentLength = http.NoBody, 0
 		x.p.cfg.Log.Warn("redirect of a manifest is not followed", zap.String("vars.name", x.rt.name), zap.Error(err))
 	}
+}
+
+// isKnownBlob reports whether the reference is the digest of a blob that was hashed here
+// and that may be JSON.
+func (x *exchange) isKnownBlob() bool {
+	dgst, err := digest.Parse(x.rt.reference)
+	if err != nil {
+		return false
+	}
+	f, err := x.p.cfg.Index.Get(x.r.Context(), dgst)
+	return err == nil && f.Encoding == verify.Identity && f.Size <= x.p.cfg.MaxManifest
 }
 
 // judgeHead judges a manifest that only its digest is told of.
@@ -71,7 +90,7 @@ func (x *exchange) judgeHead(res *http.Response) error {
 			report, err = x.judgeStored(m)
 		}
 	}
-	warnings, err := judging{x, m, x.p.cfg.Pulls, "pull", x.refusePull}.decide(report, err)
+	warnings, err := judging{x, m, x.pulls, "pull", x.refusePull}.decide(report, err)
 	setWarnings(res.Header, warnings)
 	return err
 }
@@ -106,7 +125,7 @@ func (x *exchange) judgePull(res *http.Response) error {
 		res.Body = putBack{io.MultiReader(bytes.NewReader(body), res.Body), res.Body}
 		return nil
 	}
-	warnings, refused := judging{x, m, x.p.cfg.Pulls, "pull", x.refusePull}.decide(report, err)
+	warnings, refused := judging{x, m, x.pulls, "pull", x.refusePull}.decide(report, err)
 	if refused != nil {
 		return refused
 	}

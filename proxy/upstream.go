@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -348,7 +347,7 @@ func (u *upstream) config(ctx context.Context, c caller, repo string, desc ocisp
 		return nil, err
 	}
 	if int64(len(data)) > u.maxConfig {
-		return nil, &verify.TooLargeError{Limit: u.maxConfig, Head: bytes.Clone(data[:512])}
+		return nil, verify.NewTooLargeError(u.maxConfig, data)
 	}
 	if got := desc.Digest.Algorithm().FromBytes(data); got != desc.Digest {
 		return nil, &wrongBlobError{repo, desc.Digest, got, body.doubt}

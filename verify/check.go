@@ -24,7 +24,7 @@ var ErrForbidden = errors.New("not allowed to read")
 var ErrNoManifest = errors.New("not a manifest")
 
 // A TooLargeError is returned for a config that is larger than Limit bytes. Head is
-// how it begins.
+// how it begins behind blanks; it is empty if that is not known.
 type TooLargeError struct {
 	Limit int64
 	Head  []byte
@@ -34,6 +34,16 @@ type TooLargeError struct {
 func (e *TooLargeError) Error() string {
 	return fmt.Sprintf("the config is larger than %d bytes (limits.config)", e.Limit)
 }
+
+// NewTooLargeError returns the error for a config of which read was read.
+func NewTooLargeError(limit int64, read []byte) *TooLargeError {
+	const enough = 16
+	head := bytes.TrimLeft(read, " \t\r\n\ufeff")
+	return &TooLargeError{Limit: limit, Head: bytes.Clone(head[:min(len(head), enough)])}
+}
+
+// isNoObject reports whether the config is known to be no JSON object.
+func (e *TooLargeError) isNoObject() bool { return len(e.Head) > 0 && e.Head[0] != '{' }
 
 // Blobs is what a check needs of the repository that an image is in. Its
 // methods may be called at the same time.
@@ -85,7 +95,7 @@ func Check(ctx context.Context, repo Repository, contentType string, body []byte
 	}
 	switch m.Kind {
 	case IndexKind:
-		c := indexCheck{repo: repo, judged: map[digest.Digest]ChildReport{}}
+		c := indexCheck{repo: repo, judged: map[childKey]ChildReport{}}
 		return c.check(ctx, m, 1)
 	case Schema1Kind:
 		return schema1(m), nil
@@ -114,7 +124,7 @@ func CheckInline(ctx context.Context, repo Repository, contentType string, body 
 		}
 	}
 	m.Manifests = inline
-	c := indexCheck{repo: repo, judged: map[digest.Digest]ChildReport{}}
+	c := indexCheck{repo: repo, judged: map[childKey]ChildReport{}}
 	return c.check(ctx, m, 1)
 }
 
@@ -136,7 +146,7 @@ func checkImage(ctx context.Context, blobs Blobs, m Manifest) (Report, error) {
 			Message: fmt.Sprintf("the config %s is not in the repository; push it before the manifest", m.Config.Digest)}), nil
 	}
 	if err != nil {
-		return configUnread(m, fmt.Errorf("read config %s: %w", m.Config.Digest, err))
+		return configUnread(ctx, blobs, m, fmt.Errorf("read config %s: %w", m.Config.Digest, err))
 	}
 	c, err := ParseConfig(body)
 	switch {
@@ -144,29 +154,22 @@ func checkImage(ctx context.Context, blobs Blobs, m Manifest) (Report, error) {
 		return claimReport(m, err)
 	case c.SaysDiffIDs || err == nil && m.judgedAnyway(c):
 		return judgeImage(ctx, blobs, m, c, int64(len(body)))
-	case m.MediaType == mediaTypeDockerManifest && isObject(body) && len(m.Layers) > 0:
-		return claimlessDocker(ctx, blobs, m)
 	}
-	return claimsNothing(m), nil
+	return claimsNothing(ctx, blobs, m)
 }
 
-// isObject reports whether a document begins as a JSON object does.
-func isObject(body []byte) bool {
-	return bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n\ufeff"), []byte("{"))
-}
-
-// configUnread reports a config that was not read whole. One that is too large and
-// is no JSON object belongs to no image.
-func configUnread(m Manifest, err error) (Report, error) {
+// configUnread reports a config that was not read whole. One that is too large, and
+// begins as no JSON object does, claims nothing.
+func configUnread(ctx context.Context, blobs Blobs, m Manifest, err error) (Report, error) {
 	var large *TooLargeError
 	var claim *ClaimError
 	switch {
 	case errors.As(err, &claim) && claim.Reason == ReasonConfigInvalid && !m.hasImageConfig():
-		return noImage(m), nil
+		return claimsNothing(ctx, blobs, m)
 	case !errors.As(err, &large):
 		return claimReport(m, err)
-	case !m.hasImageConfig() && !isObject(large.Head):
-		return noImage(m), nil
+	case !m.hasImageConfig() && large.isNoObject():
+		return claimsNothing(ctx, blobs, m)
 	}
 	return finding(m, Finding{Severity: Undecided, Reason: ReasonOverLimit, Layer: -1, Digest: m.Config.Digest,
 		Message: "over limit: " + large.Error()}), nil
@@ -176,24 +179,22 @@ func configUnread(m Manifest, err error) (Report, error) {
 // the media type of an image config and says something about an image.
 func (m Manifest) judgedAnyway(c Config) bool { return m.hasImageConfig() && c.HasImageKeys }
 
-// claimlessDocker reports a Docker manifest whose config says no diff_ids. Podman runs
-// such a manifest, so none of its blobs may be a tar archive.
-func claimlessDocker(ctx context.Context, blobs Blobs, m Manifest) (Report, error) {
-	r, err := judgeImage(ctx, blobs, m, Config{}, m.Config.Size)
-	if err != nil || len(r.Layers) == 0 || slices.ContainsFunc(r.Layers, LayerReport.mayUnpack) {
-		return r, err
+// claimsNothing reports a manifest whose config makes no claim about layers. Podman
+// runs a Docker manifest without diff_ids, whatever its config is, so none of its
+// blobs may be a tar archive.
+func claimsNothing(ctx context.Context, blobs Blobs, m Manifest) (Report, error) {
+	if m.MediaType == mediaTypeDockerManifest && len(m.Layers) > 0 {
+		r, err := judgeImage(ctx, blobs, m, Config{}, m.Config.Size)
+		if err != nil || len(r.Layers) == 0 || slices.ContainsFunc(r.Layers, LayerReport.mayUnpack) {
+			return r, err
+		}
 	}
-	return claimsNothing(m), nil
-}
-
-// claimsNothing reports a manifest whose config makes no claim about layers.
-func claimsNothing(m Manifest) Report {
 	r := noImage(m)
 	if m.hasImageConfig() {
 		r.Findings = append(r.Findings, Finding{Severity: Notice, Reason: ReasonNotAnImage, Layer: -1, Digest: m.Config.Digest,
-			Message: "not an image: the config has the media type of an image config and says nothing about an image; no runtime runs it"})
+			Message: "not an image: the config has the media type of an image config and says nothing about an image; docker and containerd refuse it, podman runs its layers"})
 	}
-	return r
+	return r, nil
 }
 
 // judgeImage judges an image by its config of that many bytes.

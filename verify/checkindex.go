@@ -25,9 +25,9 @@ const (
 // Manifests"): about those nothing is said.
 type indexCheck struct {
 	repo   Repository
-	judged map[digest.Digest]ChildReport // each manifest once, by its digest
-	layers int                           // of them
-	over   bool                          // a limit was met: nothing more is looked at
+	judged map[childKey]ChildReport // each manifest once
+	layers int                      // of them
+	over   bool                     // a limit was met: nothing more is looked at
 }
 
 func (c *indexCheck) check(ctx context.Context, m Manifest, depth int) (Report, error) {
@@ -84,8 +84,13 @@ func platformMismatch(d ocispec.Descriptor, child ChildReport) []Finding {
 
 // once judges a manifest that may be named many times.
 func (c *indexCheck) once(ctx context.Context, d ocispec.Descriptor, depth int) (ChildReport, error) {
-	child, known := c.judged[d.Digest]
-	if known && baseType(child.Descriptor.MediaType) == baseType(d.MediaType) {
+	if KindOf(d.MediaType) == UnknownKind && c.cannotBeManifest(ctx, d) {
+		return ChildReport{Descriptor: d, Verdict: NotAnImage}, nil
+	}
+	// What an image index calls a manifest, and what not, decides what is asked and
+	// said; which of the other types it has does not.
+	key := childKey{d.Digest, KindOf(d.MediaType)}
+	if child, known := c.judged[key]; known {
 		child.Descriptor = d // whose platform may be another
 		return child, nil
 	}
@@ -93,18 +98,20 @@ func (c *indexCheck) once(ctx context.Context, d ocispec.Descriptor, depth int) 
 		return ChildReport{Descriptor: d, Verdict: Unverified}, nil
 	}
 	child, err := c.child(ctx, d, depth)
-	c.judged[d.Digest] = child
+	c.judged[key] = child
 	return child, err
+}
+
+// A childKey tells a manifest that an image index names from all others.
+type childKey struct {
+	digest digest.Digest
+	kind   Kind
 }
 
 func (c *indexCheck) child(ctx context.Context, d ocispec.Descriptor, depth int) (ChildReport, error) {
 	child := ChildReport{Descriptor: d}
 	typed := KindOf(d.MediaType) != UnknownKind
-	if !typed && d.Data == nil && c.cannotBeManifest(ctx, d) {
-		child.Verdict = NotAnImage
-		return child, nil
-	}
-	if j, ok := c.judgement(ctx, d); ok {
+	if j, err := c.repo.Judgement(ctx, d.Digest); err == nil && j.Valid(d.MediaType) {
 		child.MediaType, child.Platform, child.Verdict, child.Findings = j.MediaType, j.Platform, j.Verdict, j.Findings
 		return child, nil
 	}
@@ -136,22 +143,14 @@ func (c *indexCheck) child(ctx context.Context, d ocispec.Descriptor, depth int)
 	return child, err
 }
 
-// cannotBeManifest reports whether a digest is known to be that of a blob that is no
-// JSON. Such a descriptor, as BuildKit's cache and Flatpak have them, is no child.
-// Any other may be a manifest, whatever its media type says: podman pulls an image
-// through an image index that calls it a layer.
+// cannotBeManifest reports whether a digest is known to be that of a compressed blob,
+// which is no JSON. Such a descriptor, as BuildKit's cache and Flatpak have them, is no
+// child. Any other may be a manifest, whatever its media type says: podman pulls an
+// image through an image index that calls it a layer, and registry:2 serves a blob as a
+// manifest.
 func (c *indexCheck) cannotBeManifest(ctx context.Context, d ocispec.Descriptor) bool {
 	f, err := c.repo.Known(ctx, d.Digest)
-	return err == nil && (f.Encoding != Identity || f.Size > 0 && f.IsTar())
-}
-
-// judgement returns what was found about a manifest that stands in the repository.
-func (c *indexCheck) judgement(ctx context.Context, d ocispec.Descriptor) (Judgement, bool) {
-	if d.Data != nil {
-		return Judgement{}, false
-	}
-	j, err := c.repo.Judgement(ctx, d.Digest)
-	return j, err == nil && j.Valid(d.MediaType)
+	return err == nil && f.Encoding != Identity
 }
 
 // read returns a manifest and the media type that it is served with. One that stands

@@ -46,7 +46,7 @@ func (l *library) Known(_ context.Context, dgst digest.Digest) (verify.Fact, err
 func (l *library) blob(mediaType string, blob []byte) ocispec.Descriptor {
 	d := l.put(mediaType, blob)
 	l.known[d.Digest] = hash(blob)
-	l.fails[d.Digest] = errors.New("the registry answered 500")
+	l.fails[d.Digest] = fmt.Errorf("%w: the registry answered 500", verify.ErrNoManifest)
 	return d
 }
 
@@ -170,6 +170,20 @@ func TestCheckIndex(t *testing.T) {
 			d.MediaType = ocispec.MediaTypeImageLayerGzip
 			return l.index(d)
 		}, verify.Mismatch, []verify.Verdict{verify.Mismatch}, found("1: diff_id_mismatch")},
+		{"an image that is a tar archive, too, and was pushed as a blob", func(l *library) ocispec.Descriptor {
+			d := l.add(lying)
+			f := hash(l.Repo[d.Digest])
+			f.Quirks &^= verify.NotTar
+			l.known[d.Digest] = f
+			d.MediaType = ocispec.MediaTypeImageLayerGzip
+			return l.index(d)
+		}, verify.Mismatch, []verify.Verdict{verify.Mismatch}, found("1: diff_id_mismatch")},
+		{"an image that the image index calls an image, and then an image index", func(l *library) ocispec.Descriptor {
+			d := l.add(honest)
+			index := d
+			index.MediaType = imageIndex
+			return l.index(d, index)
+		}, verify.Mismatch, []verify.Verdict{verify.Match, verify.Mismatch}, found("image: manifest_ambiguous")},
 		{"a valid image that the image index calls a layer", func(l *library) ocispec.Descriptor {
 			d := l.add(honest)
 			d.MediaType = "application/vnd.example"
@@ -252,6 +266,23 @@ func TestCheckIndex(t *testing.T) {
 				t.Errorf("findings (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// However many types an image index gives a digest, the repository is asked for it
+// once; and what is no manifest does not use up the number that is judged.
+func TestCheckIndexAsksOnce(t *testing.T) {
+	t.Parallel()
+	l := newLibrary()
+	d := l.put("application/vnd.example", []byte("x"))
+	var children []ocispec.Descriptor
+	for i := range 2000 {
+		d.MediaType = fmt.Sprintf("application/vnd.example.%d", i)
+		children = append(children, d, l.blob(ocispec.MediaTypeImageLayerGzip, gz([]byte(fmt.Sprint(i)))))
+	}
+	report := l.check(t, l.index(children...))
+	if report.Verdict != verify.NotAnImage || len(report.Findings) > 0 || l.read[d.Digest] != 1 {
+		t.Errorf("got %s, %v after %d reads; want %s after one", report.Verdict, report.Findings, l.read[d.Digest], verify.NotAnImage)
 	}
 }
 

@@ -157,3 +157,44 @@ func replaceOnce(t *testing.T, s, old, with string) string {
 	}
 	return strings.Replace(s, old, with, 1)
 }
+
+// A config that is too large to be judged claims nothing only if its beginning shows
+// that it is no JSON object: behind blanks there may be one.
+func TestLargeConfigs(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		is, configType, read string
+		want                 string // the finding; empty: it is no image
+	}{
+		{"an object", "application/vnd.example", `{"a":`, "image: over_limit"},
+		{"an object behind blanks", "application/vnd.example", strings.Repeat(" \n", 2000) + "{", "image: over_limit"},
+		{"an object behind a byte order mark", "application/vnd.example", "\ufeff {", "image: over_limit"},
+		{"blanks alone", "application/vnd.example", strings.Repeat(" ", 5000), "image: over_limit"},
+		{"nothing that is known", "application/vnd.example", "", "image: over_limit"},
+		{"bytes that are no object", "application/vnd.example", "GGUF", ""},
+		{"the same under the type of an image config", ocispec.MediaTypeImageConfig, "GGUF", "image: over_limit"},
+	} {
+		img := image(l1)
+		img.ConfigType = test.configType
+		mediaType, body := img.Manifest()
+		report, err := verify.Check(t.Context(), largeConfig{verifytest.Repo(img.Blobs()), test.read}, mediaType, body)
+		got := ""
+		for _, f := range report.Findings {
+			got = finding(f)
+		}
+		if err != nil || got != test.want {
+			t.Errorf("%s: got %q, %v; want %q", test.is, got, err, test.want)
+		}
+	}
+}
+
+// A largeConfig is a repository whose configs are too large.
+type largeConfig struct {
+	verifytest.Repo
+	read string
+}
+
+// Config implements verify.Blobs.
+func (r largeConfig) Config(context.Context, ocispec.Descriptor) ([]byte, error) {
+	return nil, verify.NewTooLargeError(10, []byte(r.read))
+}

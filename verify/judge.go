@@ -92,16 +92,29 @@ func (j *judge) rootFS() {
 	if len(j.c.Variants) > 0 {
 		j.warn(-1, []Runtime{}, "the config spells a key %+q: runtimes that are not written in Go do not read it", clip(j.c.Variants[0]))
 	}
-	if j.m.hasUntypedConfig() && j.m.MediaType != mediaTypeDockerManifest && slices.ContainsFunc(j.r.Layers, LayerReport.isLayer) {
-		j.warn(-1, []Runtime{Podman, Containerd}, "the config has the media type %+q: podman does not run it, and containerd does not unpack it", clip(j.m.Config.MediaType))
+	if len(j.m.Layers) > 0 && !slices.ContainsFunc(j.r.Layers, LayerReport.isLayer) {
+		return // no runtime runs it
 	}
+	j.configType()
 	switch {
 	case !j.c.HasRootFS && len(j.m.Layers) == 0:
 		j.warn(-1, []Runtime{Docker, Crane, Umoci}, "the config has no rootfs: docker does not pull it")
 	case j.c.HasRootFS && j.c.RootFSType == "":
 		j.warn(-1, []Runtime{Crane, Umoci}, "rootfs.type is missing: crane and umoci refuse the image")
 	case j.c.HasRootFS && j.c.RootFSType != "layers":
-		j.warn(-1, []Runtime{Crane, Umoci}, "rootfs.type is %+q, not \"layers\": crane and umoci refuse the image", clip(j.c.RootFSType))
+		j.warn(-1, []Runtime{Crane, Umoci, Containerd}, "rootfs.type is %+q, not \"layers\": crane and umoci refuse the image, and containerd 2 does not unpack it", clip(j.c.RootFSType))
+	}
+}
+
+// configType warns about an image whose config has a media type that docker accepts
+// and others do not.
+func (j *judge) configType() {
+	switch t := clip(j.m.Config.MediaType); {
+	case len(j.m.Layers) == 0 || !j.m.dockerRunsConfig():
+	case j.m.MediaType == mediaTypeDockerManifest:
+		j.warn(-1, []Runtime{Containerd}, "the config has the media type %+q: containerd 2 does not unpack the image", t)
+	default:
+		j.warn(-1, []Runtime{Podman, Containerd}, "the config has the media type %+q: podman refuses the image, and containerd 2 does not unpack it", t)
 	}
 }
 

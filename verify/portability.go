@@ -40,7 +40,11 @@ func (j *judge) portability(i int) {
 	says := typeEncoding(d.MediaType)
 	switch {
 	case !isTarLayer(d):
-		j.warn(i, []Runtime{Containerd}, "%s is a tar archive and its media type is %+q: containerd does not unpack it", at, clip(d.MediaType))
+		who, names := []Runtime{Containerd}, "containerd does"
+		if !mayBeLayer(d) {
+			who, names = []Runtime{Docker, Containerd}, "docker and containerd do"
+		}
+		j.warn(i, who, "%s is a tar archive and its media type is %+q: %s not unpack it", at, clip(d.MediaType), names)
 	case f.Encoding == Bzip2, f.Encoding == XZ:
 		j.warn(i, []Runtime{Containerd, Crane, Umoci}, "%s is %s: containerd does not unpack it", at, f.Encoding)
 	case says == f.Encoding, isDockerTar(d.MediaType) && f.Encoding == Gzip:
@@ -66,11 +70,11 @@ func notTar(f *Fact) string {
 // erofs warns about an EROFS layer.
 func (j *judge) erofs(i int) {
 	base, _, _ := strings.Cut(normalType(j.r.Layers[i].Descriptor.MediaType), "+")
+	what := "is EROFS: docker and containerd before 2.3 do not mount it"
 	if base == erofsDraftType {
-		j.warn(i, []Runtime{Docker, Podman, Containerd}, "%s is EROFS under a media type that was only proposed: docker, podman and containerd do not mount it", j.at(i))
-		return
+		what = "is EROFS under a media type that was only proposed: docker and containerd do not mount it"
 	}
-	j.warn(i, []Runtime{Docker, Podman, Containerd}, "%s is EROFS: docker, podman and containerd before 2.3 do not mount it", j.at(i))
+	j.warn(i, []Runtime{Docker, Podman, Containerd}, "%s %s, and podman unpacks it as an empty archive", j.at(i), what)
 }
 
 // mistyped warns about a layer whose bytes are not what its media type says.
@@ -88,7 +92,7 @@ var quirks = []struct {
 	{LongName, []Runtime{WithoutPigz, Podman, Crane, Umoci}, "has a gzip name over 511 bytes, which runtimes without unpigz or igzip refuse"},
 	{ReservedFlag, []Runtime{WithPigz, Containerd}, "has a reserved gzip flag, which unpigz and newer containerd refuse"},
 	{TrailingZeros, []Runtime{WithoutPigz, Podman, Crane, Umoci}, "has zero bytes after the gzip stream, which runtimes without unpigz or igzip refuse"},
-	{LargeWindow, []Runtime{Podman}, "has a zstd window over 128 MiB, which podman and zstd refuse"},
+	{LargeWindow, []Runtime{}, "has a zstd window over 128 MiB, which zstd(1) refuses unless it is told to accept it"},
 	{SkippableFirst, []Runtime{Podman, Crane}, "starts with a zstd skippable frame, which podman, skopeo and crane take for uncompressed"},
 }
 

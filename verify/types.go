@@ -39,8 +39,7 @@ func (m Manifest) hasImageConfig() bool {
 // media type.
 func mayBeLayer(d ocispec.Descriptor) bool {
 	t := normalType(d.MediaType)
-	return isLayer(d) || slices.Contains(untyped, t) ||
-		strings.HasPrefix(t, "application/vnd.docker.") || strings.HasPrefix(t, "application/vnd.oci.image.")
+	return isLayer(d) || slices.Contains(untyped, t) || isDockers(t)
 }
 
 // isLayer reports whether containerd counts a descriptor as a layer, by its media
@@ -98,9 +97,23 @@ func isNydus(d ocispec.Descriptor) bool {
 	return strings.HasPrefix(normalType(d.MediaType), "application/vnd.oci.image.layer.nydus")
 }
 
-// hasUntypedConfig reports whether the config has a media type that says nothing.
-func (m Manifest) hasUntypedConfig() bool {
-	return slices.Contains(untyped, normalType(m.Config.MediaType))
+// dockerRunsConfig reports whether docker takes the config for an image's although its
+// media type is not exactly that of one.
+func (m Manifest) dockerRunsConfig() bool {
+	t := normalType(m.Config.MediaType)
+	if slices.Contains(configTypes, m.Config.MediaType) || t == dockerPluginType {
+		return false
+	}
+	return slices.Contains(untyped, t) || isDockers(t)
+}
+
+// dockerPluginType is the media type of the config of a Docker plugin, which docker
+// does not run as an image.
+const dockerPluginType = "application/vnd.docker.plugin.v1+json"
+
+// isDockers reports whether docker takes a media type for its own or OCI's.
+func isDockers(t string) bool {
+	return strings.HasPrefix(t, "application/vnd.docker.") || strings.HasPrefix(t, "application/vnd.oci.image.")
 }
 
 // IsForeign reports whether the media type is one of layers that a registry need

@@ -146,7 +146,7 @@ func (r *Repository) Config(ctx context.Context, desc ocispec.Descriptor) ([]byt
 	case err != nil:
 		return nil, err
 	case len(data) > maxConfig:
-		return nil, &verify.TooLargeError{Limit: maxConfig, Head: data[:512]}
+		return nil, verify.NewTooLargeError(maxConfig, data)
 	}
 	return data, b.check(digest.FromBytes(data))
 }

@@ -2,6 +2,7 @@ package verifytest
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -30,9 +31,7 @@ func configTypeCases() []Case {
 	var cases []Case
 	warned := found("image: not_portable")
 	for i, t := range []string{
-		ocispec.MediaTypeImageConfig + "; charset=utf-8", strings.ToUpper(ocispec.MediaTypeImageConfig), ocispec.MediaTypeImageConfig + " ",
-		"application/vnd.oci.image.config.v2+json", "application/vnd.docker.container.image.v2+json", "application/vnd.docker.whatever",
-		"application/vnd.oci.image.whatever", dockerPlugin, helmConfig, buildKitCache, ocispec.MediaTypeEmptyJSON,
+		dockerPlugin, helmConfig, buildKitCache, ocispec.MediaTypeEmptyJSON,
 		"application/vnd.cncf.flux.config.v1+json", "application/vnd.wasm.config.v0+json", "text/plain", "x",
 	} {
 		what := fmt.Sprintf("a config as %q", t)
@@ -41,11 +40,16 @@ func configTypeCases() []Case {
 			Case{fmt.Sprintf("config-type-%02d-false", i+1), what + " does not hide a mismatch", configured(WrongDigit(NewImage(layer1)), t), Reject, verify.Mismatch, found("0: diff_id_mismatch")},
 			Case{fmt.Sprintf("config-type-%02d-docker", i+1), what + " in a Docker manifest does not hide one either", configured(CompressedDigest(NewImage(layer1).Docker()), t), Reject, verify.Mismatch, found("0: diff_id_mismatch (compressed_digest)")})
 	}
-	for i, t := range []string{"", ";", "application/json", "TEXT/HTML"} {
+	for i, t := range []string{
+		"", ";", "application/json", "TEXT/HTML",
+		ocispec.MediaTypeImageConfig + "; charset=utf-8", strings.ToUpper(ocispec.MediaTypeImageConfig), ocispec.MediaTypeImageConfig + " ",
+		"application/vnd.oci.image.config.v2+json", "application/vnd.docker.container.image.v2+json", "application/vnd.docker.whatever", "application/vnd.oci.image.whatever",
+	} {
 		what := fmt.Sprintf("a config as %q", t)
 		cases = append(cases,
-			Case{fmt.Sprintf("config-untyped-%d", i+1), what + " is an image's to docker, is judged, and podman does not run it", configured(NewImage(layer1), t), Warn, verify.Match, warned},
-			Case{fmt.Sprintf("config-untyped-%d-false", i+1), what + " does not hide a mismatch", configured(WrongDigit(NewImage(layer1)), t), Reject, verify.Mismatch, append(warned, "0: diff_id_mismatch")})
+			Case{fmt.Sprintf("config-loose-%02d", i+1), what + " is an image's to docker, is judged, and podman does not run it", configured(NewImage(layer1), t), Warn, verify.Match, warned},
+			Case{fmt.Sprintf("config-loose-%02d-false", i+1), what + " does not hide a mismatch", configured(WrongDigit(NewImage(layer1)), t), Reject, verify.Mismatch, append(slices.Clone(warned), "0: diff_id_mismatch")},
+			Case{fmt.Sprintf("config-loose-%02d-docker", i+1), what + " in a Docker manifest does not hide one either", configured(CompressedDigest(NewImage(layer1).Docker()), t), Reject, verify.Mismatch, append(slices.Clone(warned), "0: diff_id_mismatch (compressed_digest)")})
 	}
 	return cases
 }
@@ -162,7 +166,11 @@ func claimlessCases() []Case {
 		{"claimless-docker-two", "a Docker manifest of a blob that may be read as a tar in two ways is refused", dockerType("application/vnd.example.config", emptyJSON, typed("text/plain", TwoContents(opened, evil), opened)), Reject, verify.Mismatch, found("0: layer_ambiguous")},
 		{"claimless-docker-twice", "nor does a config with two empty lists hide a tar in a Docker manifest", dockerType("application/vnd.example.config", `{"rootfs":{"diff_ids":[],"diff_ids":[]}}`, layer1), Reject, verify.Mismatch, count},
 		{"claimless-docker-odd", "nor does one that is no image config to Go", dockerType("application/vnd.example.config", `{"os":1}`, layer1), Reject, verify.Mismatch, count},
-		{"claimless-docker-none", "a Docker manifest whose config is no JSON is no image to podman", dockerType("application/vnd.example.config", "a: b", layer1), Accept, verify.NotAnImage, nil},
+		{"claimless-docker-null", "podman runs a Docker manifest whose config is null, too", dockerType("application/json", `null`, layer1), Reject, verify.Mismatch, found("image: not_portable", "image: diff_id_count")},
+		{"claimless-docker-deep", "or nested deeper than other parsers go", dockerType("application/json", `{"x":`+nested(70)+`}`, layer1), Reject, verify.Mismatch, found("image: not_portable", "image: diff_id_count")},
+		{"claimless-docker-keys", "or with two spellings of a key", dockerType("application/json", `{"os":"linux","OS":"linux"}`, layer1), Reject, verify.Mismatch, found("image: not_portable", "image: diff_id_count")},
+		{"claimless-docker-utf8", "or with a string that is not UTF-8", dockerType("application/json", "{\"x\":\"\xff\"}", layer1), Reject, verify.Mismatch, found("image: not_portable", "image: diff_id_count")},
+		{"claimless-docker-none", "a Docker manifest with a tar is one of an image, whatever its config is", dockerType("application/vnd.example.config", "a: b", layer1), Reject, verify.Mismatch, count},
 		{"claimless-artifact", "an artifact under its own type may hold a tar", artifact("application/vnd.example.config", emptyJSON, layer1), Accept, verify.NotAnImage, nil},
 		{"claimless-empty-list", "an empty list of diff_ids under a type of its own claims nothing", artifact("application/vnd.example.config", `{"rootfs":{"type":"layers","diff_ids":[]}}`, layer1), Accept, verify.NotAnImage, nil},
 	}
@@ -177,7 +185,7 @@ func keptCases() []Case {
 	cache := artifact(buildKitCache, cacheConfig(layer1, layer2), layer1, layer2)
 	return []Case{
 		{"kept-ollama", "ollama gives each part of a model its digest for a diff_id", ollama, Accept, verify.NotAnImage, nil},
-		{"kept-docker-model", "Docker's models say the digest of the file for a diff_id", configured(NewImage(raw("application/vnd.docker.ai.gguf.v3", gguf)), "application/vnd.docker.ai.model.config.v0.1+json"), Accept, verify.NotAnImage, nil},
+		{"kept-docker-model", "Docker's models say the digest of the file for a diff_id", edited(configured(NewImage(raw("application/vnd.docker.ai.gguf.v3", gguf)), "application/vnd.docker.ai.model.config.v0.1+json"), `"layers"`, `"rootfs"`), Accept, verify.NotAnImage, nil},
 		{"kept-modelpack", "ModelPack says diffIds of its own", artifact("application/vnd.cncf.model.config.v1+json", `{"modelfs":{"type":"layers","diffIds":["`+layer1.DiffID()+`"]}}`, typed("application/vnd.cncf.model.weight.v1.tar", motd, motd)), Accept, verify.NotAnImage, nil},
 		{"kept-homebrew", "a Homebrew bottle is an ordinary image", NewImage(bottle), Accept, verify.Match, nil},
 		{"kept-cache", "a BuildKit cache as an image manifest", cache, Accept, verify.NotAnImage, nil},
