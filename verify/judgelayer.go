@@ -164,7 +164,8 @@ func (j *judge) readable(i int) bool {
 	case f.Problem == Ambiguous:
 		j.unreadable(i, StatusAmbiguous, ReasonLayerAmbiguous, f.Reason)
 	case f.Problem != None:
-		l.Status = StatusUnverified // hashing was given up, for no reason of the blob's
+		l.Status = StatusUnverifiable // hashing was given up, for no reason of the blob's
+		j.undecided(i, "", f.Reason)
 	case isErofs(l.Descriptor):
 		return j.readableErofs(i)
 	default:
