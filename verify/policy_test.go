@@ -77,7 +77,7 @@ func TestRejectionsNameTheSetting(t *testing.T) {
 	t.Parallel()
 	long := verify.Finding{Severity: verify.Undecided, Reason: verify.ReasonUnverifiable, Cause: verify.CauseForeign, Message: strings.Repeat("x", 300)}
 	for _, f := range (verify.Policy{}).Rejections([]verify.Finding{long, {Severity: verify.Undecided, Reason: verify.ReasonUnverifiable, Cause: verify.CauseForeign}}) {
-		if !strings.HasSuffix(f.Message, "; verify.unverifiable: [foreign] accepts it") || len(f.Message) > 300 {
+		if !strings.HasSuffix(f.Message, "; the setting verify.unverifiable accepts it if it lists foreign") || len(f.Message) > 300 {
 			t.Errorf("got %q of %d bytes", f.Message, len(f.Message))
 		}
 	}

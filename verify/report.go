@@ -184,7 +184,7 @@ func (p Policy) Rejections(findings []Finding) []Finding {
 	rejected := filter(findings, func(f Finding) bool { return p.rejects(f) })
 	for i, f := range rejected {
 		if f.Reason == ReasonUnverifiable && f.Cause != "" {
-			hint := fmt.Sprintf("; verify.unverifiable: [%s] accepts it", f.Cause)
+			hint := fmt.Sprintf("; the setting verify.unverifiable accepts it if it lists %s", f.Cause)
 			rejected[i].Message = f.Message[:min(len(f.Message), maxMessage-len(hint))] + hint
 		}
 	}

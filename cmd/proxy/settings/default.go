@@ -30,7 +30,7 @@ func Default() Settings {
 			Pulls:        Off,
 			Code:         ManifestInvalid,
 			Portability:  Warn,
-			Unverifiable: []string{}, // none
+			Unverifiable: Unproven{}, // none
 			Schema1:      Reject,
 		},
 		API: API{MaxEntries: 1000, AuthTTL: 5 * time.Second},

@@ -106,6 +106,8 @@ func description(t reflect.Type) string {
 		return "a duration such as 60s"
 	case reflect.TypeFor[Size]():
 		return "a size such as 4MiB"
+	case reflect.TypeFor[Unproven]():
+		return "a list of encrypted and foreign, such as [encrypted]; [] accepts neither"
 	}
 	switch t.Kind() {
 	case reflect.Bool:

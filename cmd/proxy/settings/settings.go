@@ -131,9 +131,13 @@ type Verify struct {
 	Pulls        string   // the same of a pull
 	Code         string   // of a refusal: ManifestInvalid or Denied
 	Portability  string   // true images that not every client can run: Warn, Reject or Off
-	Unverifiable []string // what is accepted though it cannot be proven: Encrypted, Foreign
+	Unverifiable Unproven // what is accepted though it cannot be proven
 	Schema1      string   // Docker schema 1, which has no DiffIDs: Reject or Allow
 }
+
+// Unproven is a list of Encrypted and Foreign: what is accepted though nobody can prove
+// it.
+type Unproven []string
 
 // API is about /v2/_diffids.
 type API struct {
