@@ -146,9 +146,7 @@ func (f *scanFlags) store(stderr io.Writer) (index.Store, error) {
 	if _, err := os.Stat(f.index); f.dryRun && errors.Is(err, fs.ErrNotExist) {
 		return index.NewMemory(), nil // what only looks makes no file
 	}
-	store, err := index.OpenBolt(index.BoltConfig{Path: f.index, OnDamage: func(d index.Damage) {
-		fmt.Fprintf(stderr, "DiffID index %s is damaged; what is lost is learned again: %v\n", d.Path, d.Err)
-	}})
+	store, err := index.OpenBolt(index.BoltConfig{Path: f.index, OnDamage: func(d index.Damage) { writeDamage(stderr, d) }})
 	if err != nil {
 		return nil, fmt.Errorf("--index: %w", err)
 	}

@@ -81,7 +81,7 @@ func (f *verifyFlags) run(cmd *cobra.Command, refs []string) (err error) {
 	if err := f.flags.read(cmd.InOrStdin()); err != nil {
 		return err
 	}
-	facts, err := openFacts(f.index)
+	facts, err := openFacts(f.index, cmd.ErrOrStderr())
 	if err != nil {
 		return err
 	}
@@ -190,12 +190,12 @@ func undecided(name string, err error) judged {
 }
 
 // openFacts opens the DiffID index that facts are kept in; without a file, one
-// that lives as long as the command.
-func openFacts(file string) (index.Store, error) {
+// that lives as long as the command. It tells of damage on stderr.
+func openFacts(file string, stderr io.Writer) (index.Store, error) {
 	if file == "" {
 		return index.NewMemory(), nil
 	}
-	store, err := index.OpenBolt(index.BoltConfig{Path: file})
+	store, err := index.OpenBolt(index.BoltConfig{Path: file, OnDamage: func(d index.Damage) { writeDamage(stderr, d) }})
 	if err != nil {
 		return nil, fmt.Errorf("--index: %w", err)
 	}

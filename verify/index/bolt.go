@@ -80,11 +80,11 @@ type Bolt struct {
 	opening chan struct{} // closed when the successor of a file has been opened
 }
 
-// OpenBolt opens or makes the file of a DiffID index. A damaged file is moved
-// aside to <path>.corrupt-<time>, and OpenBolt starts afresh. It returns an
-// error when another process holds the file, an [*InUseError], when the file
-// belongs to another program or to a later version, and when the system denies
-// access.
+// OpenBolt opens or makes the file of a DiffID index. A damaged file that is provably
+// a DiffID index is moved to <path>.corrupt-<time>, and OpenBolt starts with an empty
+// one. It returns an error, and leaves the file as it is, when another process holds
+// it, an [*InUseError], when the file is not provably a DiffID index or belongs to a
+// later version, and when the system denies access.
 func OpenBolt(cfg BoltConfig) (*Bolt, error) {
 	switch {
 	case cfg.Path == "":

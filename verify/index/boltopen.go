@@ -46,8 +46,9 @@ func (e *InUseError) Holder() string {
 // errMoved says that what has been opened is not at the path any more.
 var errMoved = errors.New("replaced while it was opened")
 
-// openFile opens the file at path. It makes one when there is none, and moves
-// damaged ones aside, of which it tells even when it returns an error.
+// openFile opens the file at path. It makes one when there is none, and moves a
+// damaged one aside if it is provably a DiffID index. Of that it tells even when it
+// returns an error.
 func openFile(path string, timeout time.Duration) (f *boltFile, damage []Damage, err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, nil, fmt.Errorf("open DiffID index: %w", err)
@@ -75,7 +76,10 @@ func openFile(path string, timeout time.Duration) (f *boltFile, damage []Damage,
 		// of two processes that find it damaged only one does so.
 		switch {
 		case errors.Is(err, ErrDamaged):
-			d := Damage{Path: path, Err: err}
+			if err = f.proveOurs(path, err); err != nil {
+				break
+			}
+			d := Damage{Path: path, Err: cause}
 			d.Moved, err = moveAside(path)
 			damage = append(damage, d)
 		case errors.Is(err, errEmpty):
@@ -154,6 +158,9 @@ func (f *boltFile) load(path string, timeout time.Duration) error {
 	}
 	if info.Size() == 0 {
 		return errEmpty
+	}
+	if err := otherFormat(f.raw); err != nil {
+		return fmt.Errorf("open DiffID index %s: %w", path, err)
 	}
 	if err := checkPages(f.raw, info.Size()); err != nil {
 		return fmt.Errorf("%w: %w", ErrDamaged, err)
