@@ -88,6 +88,24 @@ func (l *ledger) known(ctx context.Context, dgst digest.Digest) (verify.Fact, bo
 	return verify.Fact{}, false
 }
 
+// learned returns the fact about a blob if it is known, or as soon as it is if it is being
+// learned. It begins no work.
+func (l *ledger) learned(ctx context.Context, dgst digest.Digest) (verify.Fact, bool) {
+	l.mu.Lock()
+	fl := l.flights[dgst]
+	l.mu.Unlock()
+	if fl != nil {
+		select {
+		case <-fl.done:
+			return fl.fact, fl.err == nil
+		case <-ctx.Done():
+			return verify.Fact{}, false
+		}
+	}
+	f, err := l.index.Get(ctx, dgst)
+	return f, err == nil
+}
+
 // stale reports whether a fact ended at a limit before this process began. Its
 // limits may be other ones, so the blob is read again, once.
 func (l *ledger) stale(f verify.Fact) bool {

@@ -65,15 +65,16 @@ func (x *exchange) followManifest(res *http.Response) {
 	}
 }
 
-// isKnownBlob reports whether the reference is the digest of a blob that was hashed here
-// and that may be JSON.
+// isKnownBlob reports whether the reference is the digest of a blob that was hashed here,
+// or is being hashed, and that may be a manifest.
 func (x *exchange) isKnownBlob() bool {
+	const least = len("sha256:") + 64 // a manifest names a digest
 	dgst, err := digest.Parse(x.rt.reference)
 	if err != nil {
 		return false
 	}
-	f, err := x.p.cfg.Index.Get(x.r.Context(), dgst)
-	return err == nil && f.Encoding == verify.Identity && f.Size <= x.p.cfg.MaxManifest
+	f, ok := x.p.ledger.learned(x.r.Context(), dgst)
+	return ok && f.Encoding == verify.Identity && f.Size > int64(least) && f.Size <= x.p.cfg.MaxManifest
 }
 
 // judgeHead judges a manifest that only its digest is told of.
