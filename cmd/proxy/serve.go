@@ -69,9 +69,10 @@ func serve(ctx context.Context, s settings.Settings, file string, stderr io.Writ
 	defer p.Close()
 
 	serving, err := listen(s.HTTP, p, admin.New(admin.Config{
-		Metrics: metrics,
-		Checks:  map[string]admin.Check{"index": store.Ready, "upstream": p.Ready},
-		Details: map[string]func(context.Context) string{"blobs": p.WrongBlobs},
+		Profiles: s.HTTP.Debug.PProf,
+		Metrics:  metrics,
+		Checks:   map[string]admin.Check{"index": store.Ready, "upstream": p.Ready},
+		Details:  map[string]func(context.Context) string{"blobs": p.WrongBlobs},
 	}), log)
 	if err != nil {
 		return err

@@ -27,6 +27,8 @@ type Config struct {
 	// Details, by name, are words that /readyz shows beside the checks. They
 	// do not count.
 	Details map[string]func(context.Context) string
+	// Profiles serves profiles. They show memory, and taking one costs CPU.
+	Profiles bool
 }
 
 // checkTimeout bounds each run of the checks.
@@ -38,7 +40,7 @@ const checkTimeout = 5 * time.Second
 //	/readyz        200 when all checks pass, else 503; JSON, a line for each check
 //	               and detail
 //	/metrics       Prometheus metrics
-//	/debug/pprof/  profiles
+//	/debug/pprof/  profiles, if Config.Profiles is set
 //
 // It is safe for concurrent use.
 func New(cfg Config) http.Handler {
@@ -46,11 +48,13 @@ func New(cfg Config) http.Handler {
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, nil) })
 	mux.HandleFunc("GET /readyz", cfg.ready)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(cfg.Metrics, promhttp.HandlerOpts{EnableOpenMetrics: true}))
-	mux.HandleFunc("/debug/pprof/", pprof.Index)
-	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
-	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
-	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
-	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	if cfg.Profiles {
+		mux.HandleFunc("/debug/pprof/", pprof.Index)
+		mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+		mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	}
 	return mux
 }
 

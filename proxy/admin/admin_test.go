@@ -191,7 +191,7 @@ func TestMetricsAndProfiles(t *testing.T) {
 	t.Parallel()
 	metrics := prometheus.NewRegistry()
 	proxy.NewMetrics(metrics)
-	h := admin.New(admin.Config{Metrics: metrics})
+	h := admin.New(admin.Config{Metrics: metrics, Profiles: true})
 	for _, tt := range []struct {
 		path, accept, contentType, holds string
 	}{
@@ -211,6 +211,11 @@ func TestMetricsAndProfiles(t *testing.T) {
 	for _, path := range []string{"/", "/v2/", "/livez/x", "/readyz/"} {
 		if w := get(h, path); w.Code != http.StatusNotFound {
 			t.Errorf("%s: got %d, want 404", path, w.Code)
+		}
+	}
+	for _, path := range []string{"/debug/pprof/", "/debug/pprof/heap", "/debug/pprof/cmdline", "/debug/pprof/profile", "/debug/pprof/symbol", "/debug/pprof/trace"} {
+		if w := get(admin.New(admin.Config{Metrics: metrics}), path); w.Code != http.StatusNotFound {
+			t.Errorf("%s: got %d without the switch, want 404", path, w.Code)
 		}
 	}
 	for _, path := range []string{"/livez", "/readyz", "/metrics"} {

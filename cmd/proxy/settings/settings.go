@@ -92,7 +92,8 @@ type ServerTLS struct {
 
 // Debug is the admin listener: metrics, health and profiles.
 type Debug struct {
-	Addr string // empty: there is none
+	Addr  string // empty: there is none
+	PProf bool   // serve profiles of the program
 }
 
 // Upstream is the registry behind the proxy.
