@@ -1,6 +1,6 @@
 module diffgate
 
-go 1.26.0
+go 1.26.6
 
 require (
 	cuelabs.dev/go/oci/ociregistry v0.0.0-20251212221603-3adeb8663819
