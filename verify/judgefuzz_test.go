@@ -40,7 +40,7 @@ func TestJudgeModel(t *testing.T) {
 	for _, program := range []string{"unpigz", "igzip", "xz"} {
 		need(t, program)
 	}
-	count := 20_000
+	count := 10_000
 	if raceEnabled {
 		count = 2000
 	}
