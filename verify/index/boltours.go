@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"io"
 	"strconv"
 )
@@ -83,14 +82,7 @@ func (f *boltFile) proveOurs(path string, cause error) error {
 // freelist was abandoned. Neither is damage.
 func otherFormat(r io.ReaderAt) error {
 	for _, offset := range []int64{0, 4 << 10, 16 << 10, 64 << 10} {
-		var page [pageHeader + metaLen + 8]byte
-		if _, err := r.ReadAt(page[:], offset); err != nil {
-			continue
-		}
-		b, order := page[pageHeader:], binary.NativeEndian
-		sum := fnv.New64a()
-		sum.Write(b[:metaLen])
-		if v := order.Uint32(b[4:]); order.Uint32(b) == metaMagic && v > metaVersion && order.Uint64(b[metaLen:]) == sum.Sum64() {
+		if _, v, ok := readAnyMeta(r, offset); ok && v > metaVersion {
 			return fmt.Errorf("%w: it has version %d of bbolt's format, and version %d is read", errOther, v, metaVersion)
 		}
 	}

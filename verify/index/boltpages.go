@@ -88,9 +88,15 @@ func latestMeta(r io.ReaderAt) (meta, error) {
 }
 
 func readMeta(r io.ReaderAt, offset int64) (m meta, ok bool) {
+	m, version, ok := readAnyMeta(r, offset)
+	return m, ok && version == metaVersion && m.pageSize >= 1<<10 && m.pageSize <= 1<<24 && m.pages > 2
+}
+
+// readAnyMeta reads a whole meta page of whatever version of the format.
+func readAnyMeta(r io.ReaderAt, offset int64) (m meta, version uint32, ok bool) {
 	var page [pageHeader + metaLen + 8]byte
 	if _, err := r.ReadAt(page[:], offset); err != nil {
-		return m, false
+		return m, 0, false
 	}
 	b, order := page[pageHeader:], binary.NativeEndian
 	sum := fnv.New64a()
@@ -102,9 +108,7 @@ func readMeta(r io.ReaderAt, offset int64) (m meta, ok bool) {
 		pages:    order.Uint64(b[40:]),
 		tx:       order.Uint64(b[48:]),
 	}
-	return m, order.Uint32(b) == metaMagic && order.Uint32(b[4:]) == metaVersion &&
-		order.Uint64(b[metaLen:]) == sum.Sum64() &&
-		m.pageSize >= 1<<10 && m.pageSize <= 1<<24 && m.pages > 2
+	return m, order.Uint32(b[4:]), order.Uint32(b) == metaMagic && order.Uint64(b[metaLen:]) == sum.Sum64()
 }
 
 // A pageCheck remembers which pages have been accounted for.

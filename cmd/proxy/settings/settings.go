@@ -136,8 +136,8 @@ type Verify struct {
 	Schema1      string   // Docker schema 1, which has no DiffIDs: Reject or Allow
 }
 
-// Unproven is a list of Encrypted and Foreign: what is accepted though nobody can prove
-// it.
+// Unproven is a list of Encrypted and Foreign: what is accepted although it cannot be
+// proven.
 type Unproven []string
 
 // API is about /v2/_diffids.
