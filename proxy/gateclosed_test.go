@@ -287,8 +287,8 @@ func TestLimitsOfAnEarlierRun(t *testing.T) {
 	}
 }
 
-// Layers that are slow to decode are fetched one at a time, whoever sends them and
-// however slowly, and neither they nor an upload that stands still keep others waiting.
+// Layers that are slow to decode are fetched one at a time, whichever client sends them.
+// Neither they nor an upload that stands still make other pushes wait.
 func TestSlowLane(t *testing.T) {
 	t.Parallel()
 	slow := func(body string) verifytest.Image {

@@ -115,7 +115,7 @@ func (x *exchange) judgePull(res *http.Response) error {
 	}
 	m := manifest{digest: digest.FromBytes(body), contentType: typeOf(res, body), body: body}
 	if want, bad := digest.Parse(x.rt.reference); err == nil && bad == nil {
-		err = x.checkServed(want, body)
+		err = checkManifest(x.rt.name, want, body)
 	}
 	var report verify.Report
 	judged := true
@@ -132,15 +132,6 @@ func (x *exchange) judgePull(res *http.Response) error {
 	}
 	setWarnings(res.Header, warnings)
 	res.Body = putBack{io.MultiReader(bytes.NewReader(body), res.Body), res.Body}
-	return nil
-}
-
-// checkServed returns an error when the manifest is not the one of the digest that
-// it was asked for by.
-func (x *exchange) checkServed(want digest.Digest, body []byte) error {
-	if got := want.Algorithm().FromBytes(body); got != want {
-		return &wrongBlobError{x.rt.name, want, got, false}
-	}
 	return nil
 }
 

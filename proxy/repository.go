@@ -81,12 +81,21 @@ func (r repository) manifest(ctx context.Context, ref string) (manifest, error) 
 	}
 	m := manifest{digest: digest.FromBytes(body), contentType: typeOf(res, body), body: body}
 	if want, err := digest.Parse(ref); err == nil {
-		if got := want.Algorithm().FromBytes(m.body); got != want {
-			return manifest{}, &wrongBlobError{r.name, want, got, false}
+		if err := checkManifest(r.name, want, m.body); err != nil {
+			return manifest{}, err
 		}
 		m.digest = want
 	}
 	return m, nil
+}
+
+// checkManifest returns a *wrongBlobError when the bytes that the registry served are
+// not the manifest with the digest that it was asked for.
+func checkManifest(repo string, want digest.Digest, body []byte) error {
+	if got := want.Algorithm().FromBytes(body); got != want {
+		return &wrongBlobError{repo, want, got, false}
+	}
+	return nil
 }
 
 // readManifestBody reads a manifest that the upstream sends.

@@ -35,7 +35,7 @@ func (e *TooLargeError) Error() string {
 	return fmt.Sprintf("the config is larger than %d bytes (limits.config)", e.Limit)
 }
 
-// NewTooLargeError returns the error for a config of which read was read.
+// NewTooLargeError returns the error for a config that begins with read.
 func NewTooLargeError(limit int64, read []byte) *TooLargeError {
 	const enough = 16
 	head := bytes.TrimLeft(read, " \t\r\n\ufeff")
@@ -72,7 +72,7 @@ type Manifests interface {
 	// It returns the errors of Manifest for one that is not there.
 	Judgement(ctx context.Context, manifest digest.Digest) (Judgement, error)
 	// Known returns the fact about a blob if it is known already, or ErrUnknown.
-	// It hashes nothing and asks nobody.
+	// It hashes nothing and sends no request.
 	Known(ctx context.Context, dgst digest.Digest) (Fact, error)
 }
 

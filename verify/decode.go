@@ -73,6 +73,11 @@ func (h *Hasher) run(in *chunkReader, s *sink, skippable bool) error {
 	if f.Encoding == Gzip {
 		return h.gunzip(in, s)
 	}
+	if f.Encoding != Zstd { // of which only a large window is slow
+		if err := h.held.slow(); err != nil {
+			return err
+		}
+	}
 	br := bufio.NewReaderSize(in, 16<<10)
 	var err error
 	switch f.Encoding {
@@ -86,15 +91,9 @@ func (h *Hasher) run(in *chunkReader, s *sink, skippable bool) error {
 			f.Quirks |= LargeWindow
 		}
 	case XZ:
-		if err = h.held.slow(); err != nil {
-			return err
-		}
 		f.Parts, err = decodeXZ(br, s, h.limits, &h.held)
 	default:
 		f.Parts = 1
-		if err = h.held.slow(); err != nil {
-			return err
-		}
 		if err := h.held.grow(bzip2Size); err != nil {
 			return err
 		}

@@ -18,8 +18,8 @@ const decoderSize = 256 << 10
 // errNoMemory is not about the blob: hashed another time, it may be decoded.
 var errNoMemory = &decodeError{GivenUp, "there is no memory for its window"}
 
-// errSlow is not about the blob either: it is hashed when its turn comes.
-var errSlow = &decodeError{GivenUp, "another slow layer is being decoded"}
+// errSlow does not mean that anything is wrong with the blob.
+var errSlow = &decodeError{GivenUp, "it is slow to decode, and is hashed when its turn comes"}
 
 // A holding is the window or dictionary of one decoder, and its place in the slow
 // lane.

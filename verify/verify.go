@@ -20,8 +20,10 @@
 // ambiguous, whatever its DiffID says. A push is a mismatch when a claim is
 // false under every reading that a mainstream runtime has. What cannot be
 // decided (an encrypted layer, a layer over the limits) is unverifiable: it is
-// never called a mismatch, and never silent. What is not an image (a chart, a
-// signature, a build cache) passes unjudged.
+// never called a mismatch, and a [Policy] refuses it by default. The bytes decide
+// what is judged, not their media types: a manifest whose config says diff_ids, and
+// each of its layers. A manifest whose config says none (a chart, a build cache)
+// claims nothing and passes.
 //
 // Only computed facts count. The DiffID index that keeps facts is trusted:
 // whoever can write to it can make a lie pass.
